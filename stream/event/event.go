@@ -81,9 +81,10 @@ type Event struct {
 	// Claimed is the account that the request claims (kind "account", so that
 	// it equals the proven account's pseudonym); 0 when none is claimed.
 	Claimed Hash
-	// Secret is the submitted secret's hash under the daily key and the claimed
-	// account is NOT part of it, so that one secret over many accounts shows.
-	// It lives on the log only: no table, sink or evidence ever carries it.
+	// Secret is the submitted secret hashed together with the claimed account
+	// under the daily key (CONTRACTS.md section 7): it shows whether one account
+	// is tried with one secret or with many, and never that two people share
+	// one. It lives on the log only: no table, sink or evidence ever carries it.
 	Secret Hash
 	// NewSession and NewDevice are set when the response set these identifiers.
 	NewSession Hash

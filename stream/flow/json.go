@@ -1,0 +1,506 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxJSONDepth bounds nesting; deeper documents are malformed to us.
+const maxJSONDepth = 64
+
+var errJSONDepth = errors.New("nested too deeply")
+
+// lexer reads JSON (RFC 8259) from a bounded slice without building a tree.
+type lexer struct {
+	b     []byte
+	i     int
+	depth int
+}
+
+func (l *lexer) fail(format string, args ...any) error {
+	return fmt.Errorf("at byte %d: "+format, append([]any{l.i}, args...)...)
+}
+
+func (l *lexer) space() {
+	for l.i < len(l.b) {
+		switch l.b[l.i] {
+		case ' ', '\t', '\n', '\r':
+			l.i++
+		default:
+			return
+		}
+	}
+}
+
+// peek returns the next byte that is no white space; 0 at the end.
+func (l *lexer) peek() byte {
+	l.space()
+	if l.i < len(l.b) {
+		return l.b[l.i]
+	}
+	return 0
+}
+
+func (l *lexer) expect(c byte) error {
+	if l.peek() != c {
+		return l.unexpected(strconv.QuoteRune(rune(c)))
+	}
+	l.i++
+	return nil
+}
+
+func (l *lexer) unexpected(want string) error {
+	if l.i >= len(l.b) {
+		return l.fail("unexpected end, want %s", want)
+	}
+	return l.fail("unexpected %q, want %s", l.b[l.i], want)
+}
+
+// end checks that nothing but white space follows.
+func (l *lexer) end() error {
+	if l.peek(); l.i < len(l.b) {
+		return l.fail("unexpected %q after the value", l.b[l.i])
+	}
+	return nil
+}
+
+// str reads a string and returns its raw inside and whether it needs unquoting.
+func (l *lexer) str() (raw []byte, escaped bool, err error) {
+	if l.peek() != '"' {
+		return nil, false, l.unexpected("a string")
+	}
+	l.i++
+	start := l.i
+	for l.i < len(l.b) {
+		switch c := l.b[l.i]; {
+		case c == '"':
+			raw = l.b[start:l.i]
+			l.i++
+			return raw, escaped, nil
+		case c == '\\':
+			if escaped = true; l.i+1 >= len(l.b) {
+				return nil, false, l.fail("unexpected end in a string")
+			}
+			if err := l.escape(); err != nil {
+				return nil, false, err
+			}
+		case c < 0x20:
+			return nil, false, l.fail("control character %q in a string", c)
+		default:
+			if c >= utf8.RuneSelf {
+				escaped = true // may need replacing of invalid UTF-8
+			}
+			l.i++
+		}
+	}
+	return nil, false, l.fail("unexpected end in a string")
+}
+
+// escape checks and steps over one escape sequence.
+func (l *lexer) escape() error {
+	switch l.b[l.i+1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		l.i += 2
+		return nil
+	case 'u':
+		if l.i+6 <= len(l.b) {
+			if _, ok := hex4(l.b[l.i+2 : l.i+6]); ok {
+				l.i += 6
+				return nil
+			}
+		}
+	}
+	return l.fail("bad escape in a string")
+}
+
+func hex4(b []byte) (r rune, ok bool) {
+	for _, c := range b[:4] {
+		d := unhex(c)
+		if d < 0 {
+			return 0, false
+		}
+		r = r<<4 | rune(d)
+	}
+	return r, true
+}
+
+func unhex(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	default:
+		return -1
+	}
+}
+
+// unquote resolves the escapes of a raw string that str has checked and
+// replaces invalid UTF-8 and lone surrogates with U+FFFD.
+func unquote(raw []byte) string {
+	out := make([]byte, 0, len(raw))
+	for i := 0; i < len(raw); {
+		c := raw[i]
+		switch {
+		case c == '\\' && raw[i+1] == 'u':
+			r, _ := hex4(raw[i+2:])
+			if i += 6; utf16.IsSurrogate(r) {
+				low := rune(utf8.RuneError)
+				if i+6 <= len(raw) && raw[i] == '\\' && raw[i+1] == 'u' {
+					low, _ = hex4(raw[i+2:])
+				}
+				if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
+					i += 6
+				}
+			}
+			out = utf8.AppendRune(out, r)
+		case c == '\\':
+			out = append(out, unescape(raw[i+1]))
+			i += 2
+		case c < utf8.RuneSelf:
+			out = append(out, c)
+			i++
+		default:
+			r, n := utf8.DecodeRune(raw[i:])
+			out = utf8.AppendRune(out, r)
+			i += n
+		}
+	}
+	return string(out)
+}
+
+func unescape(c byte) byte {
+	switch c {
+	case 'b':
+		return '\b'
+	case 'f':
+		return '\f'
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	default:
+		return c
+	}
+}
+
+// text reads a string as Go text.
+func (l *lexer) text() (string, error) {
+	raw, escaped, err := l.str()
+	switch {
+	case err != nil:
+		return "", err
+	case escaped:
+		return unquote(raw), nil
+	default:
+		return string(raw), nil
+	}
+}
+
+// number reads a number and returns its text.
+func (l *lexer) number() ([]byte, error) {
+	l.space()
+	start := l.i
+	digits := func() bool {
+		from := l.i
+		for l.i < len(l.b) && l.b[l.i] >= '0' && l.b[l.i] <= '9' {
+			l.i++
+		}
+		return l.i > from
+	}
+	at := func(set string) bool {
+		if l.i < len(l.b) && strings.IndexByte(set, l.b[l.i]) >= 0 {
+			l.i++
+			return true
+		}
+		return false
+	}
+	at("-")
+	if !at("0") && !digits() {
+		return nil, l.unexpected("a value")
+	}
+	if at(".") && !digits() {
+		return nil, l.unexpected("a digit")
+	}
+	if at("eE") {
+		if at("+-"); !digits() {
+			return nil, l.unexpected("a digit")
+		}
+	}
+	return l.b[start:l.i], nil
+}
+
+func (l *lexer) literal(word string) error {
+	if len(l.b)-l.i < len(word) || string(l.b[l.i:l.i+len(word)]) != word {
+		return l.unexpected("a value")
+	}
+	l.i += len(word)
+	return nil
+}
+
+// skip reads any value and drops it.
+func (l *lexer) skip() error {
+	var none pointers
+	return none.value(l, nil)
+}
+
+// pointerNode is a node of the tree of JSON pointers (RFC 6901) that a route
+// selects.
+type pointerNode struct {
+	name     string // reference token, unescaped
+	slot     int    // value to fill, or -1
+	children []*pointerNode
+}
+
+// add puts a checked pointer into the tree and returns its slot.
+func (n *pointerNode) add(pointer string, next *int) int {
+	for _, token := range strings.Split(pointer, "/")[1:] {
+		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+		child := n.child(token)
+		if child == nil {
+			child = &pointerNode{name: token, slot: -1}
+			n.children = append(n.children, child)
+		}
+		n = child
+	}
+	if n.slot < 0 {
+		n.slot = *next
+		*next++
+	}
+	return n.slot
+}
+
+func (n *pointerNode) child(name string) *pointerNode {
+	for _, c := range n.children {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// member finds the child that a raw key names; folded means that a key matched
+// only when case is ignored, which some decoders accept.
+func (n *pointerNode) member(raw []byte, escaped bool) (child *pointerNode, folded bool) {
+	if escaped {
+		raw = []byte(unquote(raw))
+	}
+	for _, c := range n.children {
+		if string(raw) == c.name {
+			return c, false
+		}
+		folded = folded || len(raw) == len(c.name) && strings.EqualFold(string(raw), c.name)
+	}
+	return nil, folded
+}
+
+// pointers collects the selected values of one document.
+type pointers struct {
+	values []value
+	// ambiguous: a selected name was repeated in its object with another value,
+	// or in another letter case.
+	ambiguous bool
+	// names, when not nil, receives the shape of the document: field names in
+	// order of appearance.
+	names *shape
+}
+
+// value is what a selector yields.
+type value struct {
+	text string
+	ok   bool // present: any JSON value but null
+}
+
+// parse reads one whole document. Repeated names: the last wins.
+func (p *pointers) parse(body []byte, root *pointerNode, slots int) error {
+	if cap(p.values) < slots {
+		p.values = make([]value, slots)
+	}
+	p.values = p.values[:slots]
+	clear(p.values)
+	if len(body) >= 3 && string(body[:3]) == "\ufeff" {
+		body = body[3:]
+	}
+	l := lexer{b: body}
+	err := p.value(&l, root)
+	if err == nil {
+		err = l.end()
+	}
+	if err != nil {
+		clear(p.values)
+	}
+	return err
+}
+
+func (p *pointers) value(l *lexer, n *pointerNode) error {
+	if l.depth++; l.depth > maxJSONDepth {
+		return l.fail("%w", errJSONDepth)
+	}
+	defer func() { l.depth-- }()
+	set := func(text string, escaped bool, raw []byte) {
+		if n == nil || n.slot < 0 {
+			return
+		}
+		if escaped {
+			text = unquote(raw)
+		} else if raw != nil {
+			text = string(raw)
+		}
+		p.values[n.slot] = value{text: text, ok: true}
+	}
+	switch c := l.peek(); c {
+	case '{':
+		set("", false, nil)
+		return p.object(l, n)
+	case '[':
+		set("", false, nil)
+		return p.array(l, n)
+	case '"':
+		raw, escaped, err := l.str()
+		if err == nil {
+			set("", escaped, raw)
+		}
+		return err
+	case 't':
+		set("true", false, nil)
+		return l.literal("true")
+	case 'f':
+		set("false", false, nil)
+		return l.literal("false")
+	case 'n':
+		return l.literal("null")
+	default:
+		raw, err := l.number()
+		if err == nil {
+			set("", false, raw)
+		}
+		return err
+	}
+}
+
+func (p *pointers) object(l *lexer, n *pointerNode) error {
+	l.i++ // {
+	if l.peek() == '}' {
+		l.i++
+		return nil
+	}
+	var seen uint64 // children already met, by position
+	for {
+		raw, escaped, err := l.str()
+		if err != nil {
+			return err
+		}
+		if err := l.expect(':'); err != nil {
+			return err
+		}
+		if p.names != nil {
+			p.names.add(raw)
+		}
+		if err := p.member(l, n, raw, escaped, &seen); err != nil {
+			return err
+		}
+		switch l.peek() {
+		case ',':
+			l.i++
+		case '}':
+			l.i++
+			return nil
+		default:
+			return l.unexpected("',' or '}'")
+		}
+	}
+}
+
+// member reads one member's value. When its name was met before, the earlier
+// value is dropped whole, and a difference makes the document ambiguous.
+func (p *pointers) member(l *lexer, n *pointerNode, raw []byte, escaped bool, seen *uint64) error {
+	if n == nil {
+		return p.value(l, nil)
+	}
+	child, folded := n.member(raw, escaped)
+	p.ambiguous = p.ambiguous || folded
+	if child == nil {
+		return p.value(l, nil)
+	}
+	bit := uint64(0)
+	for i, c := range n.children {
+		if c == child {
+			bit = 1 << (i % 64)
+		}
+	}
+	if *seen&bit == 0 {
+		*seen |= bit
+		return p.value(l, child)
+	}
+	old := append([]value(nil), p.values...)
+	p.clear(child)
+	if err := p.value(l, child); err != nil {
+		return err
+	}
+	for i, v := range p.values {
+		p.ambiguous = p.ambiguous || v != old[i]
+	}
+	return nil
+}
+
+func (p *pointers) clear(n *pointerNode) {
+	if n.slot >= 0 {
+		p.values[n.slot] = value{}
+	}
+	for _, c := range n.children {
+		p.clear(c)
+	}
+}
+
+func (p *pointers) array(l *lexer, n *pointerNode) error {
+	l.i++ // [
+	if l.peek() == ']' {
+		l.i++
+		return nil
+	}
+	names := p.names
+	defer func() { p.names = names }()
+	for i := 0; ; i++ {
+		var child *pointerNode
+		if n != nil && len(n.children) > 0 {
+			child = n.child(strconv.Itoa(i))
+		}
+		if err := p.value(l, child); err != nil {
+			return err
+		}
+		p.names = nil // elements repeat the shape of the first
+		switch l.peek() {
+		case ',':
+			l.i++
+		case ']':
+			l.i++
+			return nil
+		default:
+			return l.unexpected("',' or ']'")
+		}
+	}
+}
+
+// checkPointer reports what is wrong with a JSON pointer.
+func checkPointer(s string) error {
+	if s == "" {
+		return nil
+	}
+	if s[0] != '/' {
+		return fmt.Errorf("JSON pointer %q must start with / (RFC 6901)", s)
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] == '~' && (i+1 == len(s) || s[i+1] != '0' && s[i+1] != '1') {
+			return fmt.Errorf("JSON pointer %q: ~ must be followed by 0 or 1 (RFC 6901)", s)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,316 @@
+package flow
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirproject/weir/stream/event"
+)
+
+// MaxExchangeLine bounds one line of an exchange file, in bytes.
+const MaxExchangeLine = 1 << 20
+
+// exchangeFields are the keys of a recorded exchange (CONTRACTS.md section 6);
+// the first six are required.
+var exchangeFields = []string{
+	"id", "time", "client", "method", "target", "status", "tls", "host", "protocol", "headers", "body", "body_base64",
+	"body_truncated", "response_headers", "response_body", "response_body_base64", "request_bytes", "response_bytes",
+	"duration_us",
+}
+
+const requiredFields = 6
+
+// ParseExchange reads one line of an exchange file into x, overwriting it but
+// reusing its slices. Everything in x is a copy: the line may be reused. An
+// unknown or repeated key, a value of the wrong kind or out of range is an
+// error that names the key; x is then not usable. Source is SourceReplay.
+func ParseExchange(line []byte, x *Exchange) error {
+	if len(line) > MaxExchangeLine {
+		return fmt.Errorf("line of %d bytes, at most %d", len(line), MaxExchangeLine)
+	}
+	*x = Exchange{
+		Source: event.SourceReplay, Headers: x.Headers[:0], ResponseHeaders: x.ResponseHeaders[:0],
+		Body: x.Body[:0], ResponseBody: x.ResponseBody[:0],
+	}
+	l := lexer{b: line}
+	if err := l.expect('{'); err != nil {
+		return err
+	}
+	var seen uint32
+	for i := 0; l.peek() != '}'; i++ {
+		if i > 0 {
+			if err := l.expect(','); err != nil {
+				return err
+			}
+		}
+		if err := parseMember(&l, x, &seen); err != nil {
+			return err
+		}
+	}
+	l.i++
+	if err := l.end(); err != nil {
+		return err
+	}
+	for i, name := range exchangeFields[:requiredFields] {
+		if seen&(1<<i) == 0 {
+			return fmt.Errorf("key %q is required", name)
+		}
+	}
+	if both(seen, "body", "body_base64") || both(seen, "response_body", "response_body_base64") {
+		return errors.New("a body stands both as text and as base64")
+	}
+	x.HeadersKnown = both(seen, "headers", "headers")
+	return nil
+}
+
+func both(seen uint32, a, b string) bool {
+	i, j := slices.Index(exchangeFields, a), slices.Index(exchangeFields, b)
+	return seen&(1<<i) != 0 && seen&(1<<j) != 0
+}
+
+func parseMember(l *lexer, x *Exchange, seen *uint32) error {
+	raw, escaped, err := l.str()
+	if err != nil {
+		return err
+	}
+	if escaped {
+		raw = []byte(unquote(raw))
+	}
+	i := -1
+	for j, name := range exchangeFields {
+		if string(raw) == name {
+			i = j
+			break
+		}
+	}
+	if i < 0 {
+		name, _ := clean(string(raw), 64)
+		return l.fail("key %q is not known%s", name, Nearest(name, exchangeFields))
+	}
+	name := exchangeFields[i]
+	if *seen&(1<<i) != 0 {
+		return l.fail("key %q stands twice", name)
+	}
+	*seen |= 1 << i
+	if err := l.expect(':'); err != nil {
+		return err
+	}
+	if err := parseExchangeField(l, x, name); err != nil {
+		return fmt.Errorf("key %q: %w", name, err)
+	}
+	return nil
+}
+
+func parseExchangeField(l *lexer, x *Exchange, name string) (err error) {
+	switch name {
+	case "id":
+		x.ID, err = l.bounded(1, 128)
+	case "time":
+		x.Time, err = l.timestamp()
+	case "client":
+		x.Client, err = l.client()
+	case "method":
+		x.Method, err = l.bounded(1, 64)
+	case "target":
+		x.Target, err = l.bounded(1, MaxExchangeLine)
+	case "host":
+		x.Host, err = l.bounded(0, 1024)
+	case "protocol":
+		x.Protocol, err = l.bounded(0, 16)
+	case "status":
+		var n int64
+		n, err = l.integer(0, 999)
+		x.Status = int(n)
+	case "tls":
+		err = l.tls(&x.TLS)
+	case "headers":
+		x.Headers, err = l.fields(x.Headers)
+	case "response_headers":
+		x.ResponseHeaders, err = l.fields(x.ResponseHeaders)
+	case "body", "body_base64":
+		x.Body, err = l.bytes(x.Body, name == "body_base64")
+	case "response_body", "response_body_base64":
+		x.ResponseBody, err = l.bytes(x.ResponseBody, name == "response_body_base64")
+	case "body_truncated":
+		x.BodyTruncated, err = l.boolean()
+	case "request_bytes":
+		x.RequestBytes, err = l.integer(0, 1<<50)
+	case "response_bytes":
+		x.ResponseBytes, err = l.integer(0, 1<<50)
+	case "duration_us":
+		var n int64
+		n, err = l.integer(0, int64(7*24*time.Hour/time.Microsecond))
+		x.Duration = time.Duration(n) * time.Microsecond
+	}
+	return err
+}
+
+// bounded reads a string of low to high bytes.
+func (l *lexer) bounded(low, high int) (string, error) {
+	s, err := l.text()
+	if err == nil && (len(s) < low || len(s) > high) {
+		err = fmt.Errorf("%d bytes, want %d to %d", len(s), low, high)
+	}
+	return s, err
+}
+
+func (l *lexer) integer(low, high int64) (int64, error) {
+	raw, err := l.number()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil || n < low || n > high {
+		return 0, fmt.Errorf("%.32s is no whole number between %d and %d", raw, low, high)
+	}
+	return n, nil
+}
+
+func (l *lexer) boolean() (bool, error) {
+	if l.peek() == 't' {
+		return true, l.literal("true")
+	}
+	return false, l.literal("false")
+}
+
+// timestamp reads RFC 3339 with up to nine digits, years 1970 to 2200.
+func (l *lexer) timestamp() (time.Time, error) {
+	raw, _, err := l.str()
+	if err != nil {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339Nano, string(raw))
+	if err != nil {
+		return t, fmt.Errorf("%.40q is no RFC 3339 time such as 2026-03-02T09:15:00.123456Z", raw)
+	}
+	if t.Year() < 1970 || t.Year() > 2200 {
+		return t, fmt.Errorf("%.40q is not between 1970 and 2200", raw)
+	}
+	return t.UTC(), nil
+}
+
+// client reads "203.0.113.7:51234", "[2001:db8::1]:443" or an address alone.
+func (l *lexer) client() (netip.AddrPort, error) {
+	raw, _, err := l.str()
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if len(raw) > 64 {
+		return netip.AddrPort{}, fmt.Errorf("%d bytes are no address", len(raw))
+	}
+	s := string(raw)
+	if a, err := netip.ParseAddrPort(s); err == nil {
+		return a, nil
+	}
+	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address such as 203.0.113.7:51234 or [2001:db8::1]:443", s)
+	}
+	return netip.AddrPortFrom(a, 0), nil
+}
+
+func (l *lexer) tls(t *TLS) error {
+	if err := l.expect('{'); err != nil {
+		return err
+	}
+	names := []string{"version", "sni", "ja4"}
+	seen := 0
+	for i := 0; l.peek() != '}'; i++ {
+		if i > 0 {
+			if err := l.expect(','); err != nil {
+				return err
+			}
+		}
+		name, err := l.bounded(0, 64)
+		if err != nil {
+			return err
+		}
+		n := slices.Index(names, name)
+		switch {
+		case n < 0:
+			return l.fail("key %q is not known%s", name, Nearest(name, names))
+		case seen&(1<<n) != 0:
+			return l.fail("key %q stands twice", name)
+		}
+		seen |= 1 << n
+		if err := l.expect(':'); err != nil {
+			return err
+		}
+		if l.peek() == 'n' {
+			if err := l.literal("null"); err != nil {
+				return err
+			}
+			continue
+		}
+		v, err := l.bounded(0, maxNameBytes)
+		if err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+		*[]*string{&t.Version, &t.SNI, &t.JA4}[n] = v
+	}
+	l.i++
+	return nil
+}
+
+// fields reads [["Name","value"],...].
+func (l *lexer) fields(into []Field) ([]Field, error) {
+	if err := l.expect('['); err != nil {
+		return into, err
+	}
+	for i := 0; l.peek() != ']'; i++ {
+		if i > 0 {
+			if err := l.expect(','); err != nil {
+				return into, err
+			}
+		}
+		if i == maxHeaders {
+			return into, fmt.Errorf("more than %d header fields", maxHeaders)
+		}
+		f, err := l.field()
+		if err != nil {
+			return into, fmt.Errorf("field %d: %w", i, err)
+		}
+		into = append(into, f)
+	}
+	l.i++
+	return into, nil
+}
+
+func (l *lexer) field() (f Field, err error) {
+	if err = l.expect('['); err != nil {
+		return f, err
+	}
+	if f.Name, err = l.bounded(1, 1024); err != nil {
+		return f, err
+	}
+	if err = l.expect(','); err != nil {
+		return f, err
+	}
+	if f.Value, err = l.text(); err != nil {
+		return f, err
+	}
+	return f, l.expect(']')
+}
+
+func (l *lexer) bytes(into []byte, coded bool) ([]byte, error) {
+	raw, escaped, err := l.str()
+	switch {
+	case err != nil:
+		return into, err
+	case coded:
+		if escaped {
+			raw = []byte(unquote(raw))
+		}
+		return base64.StdEncoding.AppendDecode(into, raw)
+	case escaped:
+		return append(into, unquote(raw)...), nil
+	default:
+		return append(into, raw...), nil
+	}
+}
