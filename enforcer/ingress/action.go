@@ -1,0 +1,129 @@
+package ingress
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
+)
+
+// act carries out the decision as far as it ends here; false: the request goes
+// on to the upstream, tagged if it is to be observed.
+func (x *exchange) act() bool {
+	d := &x.decision
+	switch d.Action {
+	case event.ActionRateLimit:
+		x.w.Header()["Retry-After"] = []string{strconv.FormatInt(max(d.RetryAfterSeconds, 1), 10)}
+		x.answer(http.StatusTooManyRequests)
+	case event.ActionRedirect:
+		if !validLocation(d.Location) {
+			x.answer(http.StatusForbidden)
+			break
+		}
+		x.w.Header()["Location"] = []string{d.Location}
+		x.answer(http.StatusFound)
+	case event.ActionBlock:
+		x.answer(http.StatusForbidden)
+	case event.ActionNone, event.ActionAllow, event.ActionObserve, event.ActionChallenge, event.ActionRewrite:
+		// Challenge and rewrite have no form here yet: they pass, tagged, since a
+		// block would be stronger than what the verdict allows.
+		return false
+	}
+	return true
+}
+
+// tag is the value of X-Weir-Tag towards the application: the action and, when
+// there is one, the verdict. In shadow mode there is none.
+func (x *exchange) tag() string {
+	d := &x.decision
+	if d.Mode != event.ModeEnforce || d.Action < event.ActionObserve || d.Action == event.ActionNone {
+		return ""
+	}
+	v := d.Action.String()
+	if d.Verdict != "" {
+		v += "; verdict=" + d.Verdict
+	}
+	for _, t := range d.Threats {
+		v += "; threat=" + string(t)
+	}
+	if !validValue(v) {
+		return d.Action.String()
+	}
+	return v
+}
+
+func validLocation(s string) bool {
+	return validTarget(s) && (s[0] == '/' || strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://"))
+}
+
+// answer refuses the request on a decision: the id and nothing about the reason.
+func (x *exchange) answer(status int) {
+	if v := x.decision.Verdict; v != "" && validValue(v) {
+		x.w.Header()[headerVerdict] = []string{v}
+	}
+	x.page(status)
+}
+
+// refuse answers with status for a reason that is no decision; outcome is the
+// metric's label, "" for a request that is counted as a reject only.
+func (x *exchange) refuse(status int, outcome string) {
+	x.outcome = outcome
+	x.page(status)
+}
+
+// page writes a short answer of our own as JSON or HTML.
+func (x *exchange) page(status int) {
+	h := x.w.Header()
+	body, kind := pageBody(status, x.raw.ID, wantsHTML(x.raw.Headers))
+	h["Cache-Control"] = []string{"no-store"}
+	h["Content-Type"] = []string{kind}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	x.raw.Status = status
+	for _, n := range []string{headerRequestID, headerVerdict, "Location", "Retry-After", "Cache-Control", "Content-Type"} {
+		if v := h[n]; len(v) > 0 {
+			x.raw.ResponseHeaders = append(x.raw.ResponseHeaders, flow.Field{Name: n, Value: v[0]})
+		}
+	}
+	x.w.WriteHeader(status)
+	n, _ := x.w.Write(body) // the client may be gone; there is nobody to tell
+	x.written.Add(int64(n))
+}
+
+func pageBody(status int, id string, html bool) (body []byte, kind string) {
+	text := http.StatusText(status)
+	if html {
+		return []byte("<!doctype html><html lang=en><meta charset=utf-8><title>" + text + "</title><h1>" + text +
+			"</h1><p>Request <code>" + id + "</code></p></html>\n"), "text/html; charset=utf-8"
+	}
+	return []byte(`{"status":` + strconv.Itoa(status) + `,"error":"` + strings.ToLower(text) + `","id":"` + id + "\"}\n"),
+		"application/json"
+}
+
+// wantsHTML reports whether Accept names HTML before JSON.
+func wantsHTML(fields []flow.Field) bool {
+	for _, f := range fields {
+		if len(f.Name) == 6 && strings.EqualFold(f.Name, "Accept") {
+			i, j := strings.Index(f.Value, "text/html"), strings.Index(f.Value, "json")
+			return i >= 0 && (j < 0 || i < j)
+		}
+	}
+	return false
+}
+
+// rejectHead counts a head that was refused on the connection and makes the
+// answer. There is no request yet, so there is no event.
+func (s *Server) rejectHead(c cause, info *connInfo) []byte {
+	s.metrics.reject(c)
+	return rejection(c.status(), newIDNow())
+}
+
+func rejection(status int, id string) []byte {
+	body, kind := pageBody(status, id, false)
+	b := append([]byte("HTTP/1.1 "), strconv.Itoa(status)+" "+http.StatusText(status)...)
+	b = append(b, "\r\nContent-Type: "+kind+"\r\nContent-Length: "+strconv.Itoa(len(body))+
+		"\r\nCache-Control: no-store\r\nConnection: close\r\n"+headerRequestID+": "+id+"\r\n\r\n"...)
+	return append(b, body...)
+}

@@ -1,0 +1,133 @@
+package ingress
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// smallBody is the length up to which a declared body is read whole before an
+// upstream connection is taken: it goes out in one write, can be sent again when
+// an idle connection proves stale, and a slow sender holds no connection.
+const smallBody = 32 << 10
+
+var errBodyLimit = errors.New("request body exceeds the limit")
+
+// requestBody is a request's body on its way to the upstream.
+type requestBody struct {
+	src io.ReadCloser
+	// length is what remains to be framed: 0 none, negative unknown (chunked).
+	length int64
+	// declared: a Content-Length of 0 came, or the method wants one.
+	declared bool
+	// prefix was read from src already; whole when src holds no more.
+	prefix []byte
+	whole  bool
+	limit  int64 // negative: none
+	read   int64
+	req    *http.Request
+}
+
+// init takes the request's body; it reports errBodyLimit for a declared length
+// that is too large.
+func (b *requestBody) init(r *http.Request, declared bool, limit int64) error {
+	*b = requestBody{src: r.Body, length: r.ContentLength, declared: declared, limit: limit, req: r, prefix: b.prefix[:0]}
+	if r.Body == nil || r.Body == http.NoBody {
+		b.length = 0
+	}
+	if b.length == 0 {
+		b.whole = true
+		if m := r.Method; r.ProtoMajor == 2 && (m == "POST" || m == "PUT" || m == "PATCH") {
+			b.declared = true
+		}
+		return nil
+	}
+	if limit >= 0 && b.length > limit {
+		return errBodyLimit
+	}
+	return nil
+}
+
+// Read reads from src and holds the limit.
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.src.Read(p)
+	b.read += int64(n)
+	if b.limit >= 0 && b.read > b.limit {
+		return 0, errBodyLimit
+	}
+	return n, err
+}
+
+// buffer reads up to n bytes into prefix.
+func (b *requestBody) buffer(n int) error {
+	if b.whole || len(b.prefix) >= n {
+		return nil
+	}
+	want := n
+	if b.length >= 0 {
+		want = int(min(int64(n), b.length))
+	}
+	b.prefix = slices.Grow(b.prefix, min(want, 4096))
+	for len(b.prefix) < want {
+		if len(b.prefix) == cap(b.prefix) {
+			b.prefix = slices.Grow(b.prefix, min(want, 2*cap(b.prefix))-len(b.prefix))
+		}
+		k, err := b.Read(b.prefix[len(b.prefix):min(want, cap(b.prefix))])
+		b.prefix = b.prefix[:len(b.prefix)+k]
+		if errors.Is(err, io.EOF) {
+			return b.end()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if int64(len(b.prefix)) == b.length {
+		return b.end()
+	}
+	return nil
+}
+
+// end notes that prefix is the whole body. With its length known it is framed by
+// it, unless trailers must follow.
+func (b *requestBody) end() error {
+	if b.length >= 0 && int64(len(b.prefix)) != b.length {
+		return io.ErrUnexpectedEOF
+	}
+	b.whole = true
+	if b.length < 0 && len(b.req.Trailer) == 0 {
+		b.length, b.declared = int64(len(b.prefix)), true
+	}
+	return nil
+}
+
+// size is the number of body bytes read so far.
+func (b *requestBody) size() int64 { return b.read }
+
+// trailerNames lists the announced trailers that may be sent on.
+func (b *requestBody) trailerNames() string {
+	names := make([]string, 0, len(b.req.Trailer))
+	for n := range b.req.Trailer {
+		if isToken(n) && !forbiddenTrailer(n) {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// appendTrailers writes the trailers that came, after the last chunk.
+func (b *requestBody) appendTrailers(out []byte) []byte {
+	for n, vs := range b.req.Trailer {
+		if !isToken(n) || forbiddenTrailer(n) {
+			continue
+		}
+		for _, v := range vs {
+			if validValue(v) {
+				out = append(append(append(append(out, n...), ": "...), v...), "\r\n"...)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,382 @@
+package ingress
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// exchange is one request on its way through the ingress. It is pooled; the
+// handler's goroutine owns it but for what mu guards.
+type exchange struct {
+	s      *Server
+	st     *state
+	site   *site
+	policy policy
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	r      *http.Request
+	conn   *connInfo
+	start  time.Time
+
+	needs    Needs
+	body     requestBody
+	out      outgoing
+	res      upResponse
+	wait     waiter
+	sent     sent
+	decision verdict.Decision
+	outcome  string
+	values   []string // backs the response's header map
+	fields   []flow.Field
+
+	// mu orders the partial event, which a timer gives, with the handler's end.
+	mu      sync.Mutex
+	raw     flow.Exchange
+	ev      event.Event
+	began   bool // Begin filled ev
+	emitted bool
+	timer   *time.Timer
+	// fired: the timer's function ran or is about to; it may still look at x.
+	fired   bool
+	written atomic.Int64 // response body bytes handed to the client
+	headLen int64
+}
+
+func newExchange(s *Server) *exchange { return &exchange{s: s} }
+
+// release clears what must not outlive the request and pools the rest.
+func (x *exchange) release() {
+	if x.fired {
+		return
+	}
+	objects, headers, body := x.ev.Objects, x.raw.ResponseHeaders, x.raw.ResponseBody
+	*x = exchange{
+		s: x.s, fields: x.fields[:0], values: nil,
+		body: requestBody{prefix: x.body.prefix[:0]}, out: outgoing{fields: x.out.fields[:0]},
+		res: upResponse{fields: x.res.fields[:0]},
+	}
+	clear(x.fields[:cap(x.fields)])
+	clear(x.out.fields[:cap(x.out.fields)])
+	clear(x.res.fields[:cap(x.res.fields)])
+	clear(objects)
+	clear(headers)
+	x.ev.Objects, x.raw.ResponseHeaders, x.raw.ResponseBody = objects[:0], headers[:0], body[:0]
+	if cap(x.raw.ResponseBody)+cap(x.body.prefix) <= 2*maxCapture {
+		x.s.exchange.Put(x)
+	}
+}
+
+// ServeHTTP takes one request through its line: site, event, decision, action or
+// upstream, event again.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := s.exchange.Get().(*exchange) //nolint:forcetypeassert // the pool's New
+	x.st, x.w, x.r, x.start = s.state.Load(), w, r, time.Now()
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
+	x.raw.ID = newID(x.start)
+	h := w.Header()
+	h[headerRequestID] = []string{x.raw.ID}
+	if s.draining.Load() {
+		h["Connection"] = []string{"close"}
+	}
+	if !x.identify() {
+		x.release()
+		return
+	}
+	abort := x.run()
+	x.finish(false)
+	x.release()
+	if abort {
+		// The answer broke off: the client must not take it for a whole one.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// identify finds out who asks for what; false means it answered already.
+func (x *exchange) identify() bool {
+	x.conn, _ = x.r.Context().Value(connKey{}).(*connInfo)
+	if x.conn == nil {
+		x.refuse(http.StatusInternalServerError, "no_connection")
+		return false
+	}
+	declared := x.r.ContentLength > 0
+	x.raw.Method, x.raw.Host, x.raw.Target = x.r.Method, x.r.Host, x.r.RequestURI
+	if fc := x.conn.front; fc != nil && fc.state != gateRaw {
+		h := &fc.head
+		x.raw.Headers, x.raw.HeadersKnown = h.fields, true
+		x.raw.Host, x.raw.Target, x.raw.Protocol = h.host, h.path, h.proto
+		x.headLen, declared = int64(h.size), h.length >= 0
+	} else {
+		x.raw.Protocol = "HTTP/2"
+		if bad := checkHTTP2(x.r); bad != causeNone {
+			x.s.metrics.reject(bad)
+			x.refuse(bad.status(), "")
+			return false
+		}
+		x.fields = sortedFields(x.fields, x.r.Header)
+		x.raw.Headers = x.fields
+		for _, f := range x.fields {
+			x.headLen += int64(len(f.Name) + len(f.Value) + 4)
+		}
+	}
+	x.site = x.st.sites.find(x.raw.Host)
+	if x.site == nil {
+		x.s.metrics.reject(causeNoSite)
+		x.refuse(http.StatusMisdirectedRequest, "")
+		return false
+	}
+	x.policy = x.site.policyFor(x.r, x.st.cfg.BodyLimit)
+	x.raw.Source, x.raw.Node, x.raw.Site, x.raw.Time = event.SourceEnforcer, x.st.cfg.Node, x.site.Name, x.start
+	x.raw.TLS, x.raw.FromTrustedProxy, x.raw.Client = x.conn.tls, x.conn.trusted, x.conn.peer
+	if x.conn.trusted {
+		x.raw.Client = x.st.cfg.clientOf(x.conn.peer, x.raw.Headers)
+	}
+	if err := x.body.init(x.r, declared, x.policy.bodyLimit); err != nil {
+		x.s.metrics.reject(causeBodyLimit)
+		x.refuse(http.StatusRequestEntityTooLarge, "")
+		return false
+	}
+	return true
+}
+
+// checkHTTP2 rejects what net/http lets through in HTTP/2 and HTTP/1 cannot
+// carry on unchanged.
+func checkHTTP2(r *http.Request) cause {
+	switch {
+	case r.Method == http.MethodConnect:
+		return causeConnect
+	case !isToken(r.Method):
+		return causeMethod
+	case !validTarget(r.RequestURI) || r.RequestURI[0] != '/' && (r.RequestURI != "*" || r.Method != http.MethodOptions):
+		return causeTarget
+	case r.Host == "" || !validHost(r.Host):
+		return causeHost
+	}
+	if hs := r.Header["Host"]; len(hs) > 1 {
+		return causeHostTwice
+	} else if len(hs) == 1 && hs[0] != r.Host {
+		return causeHostMismatch
+	}
+	if len(r.Header["Content-Length"]) > 1 {
+		return causeLengthTwice
+	}
+	if e := r.Header["Expect"]; len(e) > 1 || len(e) == 1 && e[0] != "100-continue" {
+		return causeExpect
+	}
+	return causeNone
+}
+
+// run decides and acts; it reports whether the answer broke off.
+func (x *exchange) run() (abort bool) {
+	x.guard("needs", func() { x.needs = x.s.opt.Extractor.Needs(&x.raw) })
+	if x.needs.Body {
+		if err := x.capture(); err != nil {
+			x.refuseBody(err)
+			return false
+		}
+	}
+	x.decide()
+	if x.unreadable() {
+		x.s.metrics.reject(causeUnreadable)
+		x.refuse(http.StatusRequestEntityTooLarge, "reject")
+		return false
+	}
+	if x.act() {
+		return false
+	}
+	return x.forward()
+}
+
+// capture buffers the body for extraction. A body that the client withholds
+// until 100 (Continue) is asked for by reading it.
+func (x *exchange) capture() error {
+	if err := x.body.buffer(maxCapture); err != nil {
+		return err
+	}
+	x.raw.Body = x.body.prefix
+	x.raw.BodyTruncated = !x.body.whole
+	return nil
+}
+
+// decide fills the event and asks the Decider. Whatever panics there is counted
+// and answered as the route says: open or closed.
+func (x *exchange) decide() {
+	t := time.Now()
+	x.raw.RequestBytes = x.headLen + max(x.body.length, x.body.size(), 0)
+	ok := x.guard("extract", func() { x.s.opt.Extractor.Begin(&x.raw, &x.ev) })
+	x.began = ok
+	t = since(x.s.metrics.extract, t)
+	if ok {
+		ok = x.guard("decide", func() { x.decision = x.s.opt.Decider.Decide(&x.ev) })
+		since(x.s.metrics.decide, t)
+	}
+	if !ok {
+		x.decision = x.undecided()
+	}
+	d := &x.decision
+	if d.Action == event.ActionNone {
+		d.Action = event.ActionAllow
+	}
+	if d.Mode == event.ModeNone {
+		d.Mode = x.policy.mode
+	}
+	if x.policy.mode == event.ModeShadow && d.Action > event.ActionObserve {
+		// The Decider knows the mode; this is the last line that keeps a shadowed
+		// request untouched whatever it says.
+		d.Proposed, d.Action, d.Mode = max(d.Proposed, d.Action), event.ActionObserve, event.ModeShadow
+	}
+	x.ev.Action, x.ev.Mode, x.ev.Verdict = d.Action, d.Mode, d.Verdict
+	if d.Action != event.ActionAllow || d.Proposed > event.ActionAllow || d.Verdict != "" {
+		x.recordDecision()
+	}
+}
+
+// undecided is the decision about a request that could not be decided.
+func (x *exchange) undecided() verdict.Decision {
+	d := verdict.Decision{Action: event.ActionAllow, Proposed: event.ActionAllow, Mode: x.policy.mode, Rule: "fail_open"}
+	d.Scope, d.Reason = verdict.ScopeRequest, "the request could not be evaluated and its route fails open"
+	if x.policy.failClosed {
+		d.Action, d.Proposed, d.Rule = event.ActionBlock, event.ActionBlock, "fail_closed"
+		d.Reason = "the request could not be evaluated and its route fails closed"
+	}
+	return d
+}
+
+// guard runs f and survives its panic.
+func (x *exchange) guard(phase string, f func()) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			x.s.metrics.faults.WithLabelValues(phase).Inc()
+			x.s.log.Error("request evaluation panicked", "phase", phase, "request", x.raw.ID, "site", x.raw.Site, "panic", p)
+			ok = false
+		}
+	}()
+	f()
+	return true
+}
+
+// unreadable reports whether claims that cannot be read are refused here. Like
+// any refusal it happens in enforce mode only.
+func (x *exchange) unreadable() bool {
+	if x.ev.Flags&event.FlagClaimsUnreadable == 0 || x.policy.mode != event.ModeEnforce {
+		return false
+	}
+	if set := x.policy.rejectUnreadable; set != nil {
+		return *set
+	}
+	return x.ev.Role == event.RoleLogin
+}
+
+func (x *exchange) recordDecision() {
+	d := &x.decision
+	if d.ID == "" {
+		d.ID = x.raw.ID
+	}
+	if d.Site == "" {
+		d.Site = x.raw.Site
+	}
+	if d.Time == 0 {
+		d.Time = verdict.Time(x.start.UnixNano())
+	}
+	if d.Request == nil {
+		d.Request = redacted(&x.ev)
+	}
+	x.guard("record", func() { x.s.opt.Recorder.Decision(d) })
+}
+
+// redacted shows of a request what a decision record may carry.
+func redacted(ev *event.Event) *verdict.Request {
+	r := &verdict.Request{
+		Method: ev.Method, Host: ev.Host, Path: ev.Path, Route: ev.Route, QueryKeys: ev.QueryKeys,
+		UserAgent: ev.UserAgent, JA4: ev.JA4, Role: ev.Role.String(),
+		Session: ev.Keys[event.KindSession].String(), Account: ev.Keys[event.KindAccount].String(),
+		Device: ev.Keys[event.KindDevice].String(), Target: ev.Keys[event.KindTargetAccount].String(),
+	}
+	if ev.Client.IsValid() {
+		r.Client = ev.Client.String()
+	}
+	return r
+}
+
+// finish completes the event, counts the request and gives the event away, once.
+func (x *exchange) finish(partial bool) {
+	if !partial && x.timer != nil {
+		x.fired = !x.timer.Stop()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !partial {
+		x.s.metrics.request(x.ev.Route, x.outcomeName())
+	}
+	if x.emitted {
+		return
+	}
+	x.emitted = true
+	t := time.Now()
+	x.raw.Duration = t.Sub(x.start).Truncate(time.Microsecond)
+	x.raw.ResponseBytes = x.responseBytes()
+	if partial {
+		x.raw.Flags |= event.FlagPartial
+	} else {
+		x.raw.RequestBytes = x.headLen + x.body.size()
+	}
+	if !x.began {
+		x.bare()
+	}
+	x.guard("extract", func() { x.s.opt.Extractor.End(&x.raw, &x.ev) })
+	x.ev.Flags |= x.raw.Flags & event.FlagPartial
+	x.guard("record", func() { x.s.opt.Recorder.Event(&x.ev) })
+	since(x.s.metrics.record, t)
+}
+
+// bare fills what is known without an Extractor, so that a request it panicked
+// on is an event all the same.
+func (x *exchange) bare() {
+	x.ev = event.Event{
+		ID: x.raw.ID, Time: x.start.UnixNano(), Duration: int64(x.raw.Duration), Source: event.SourceEnforcer,
+		Node: x.raw.Node, Site: x.raw.Site, Client: x.raw.Client.Addr(), ClientPort: x.raw.Client.Port(),
+		TLSVersion: x.raw.TLS.Version, SNI: x.raw.TLS.SNI, JA4: x.raw.TLS.JA4, Protocol: x.raw.Protocol,
+		Method: x.raw.Method, Host: x.raw.Host, Action: x.decision.Action, Mode: x.decision.Mode, Verdict: x.decision.Verdict,
+		Status: uint16(x.raw.Status), RequestBytes: x.raw.RequestBytes, ResponseBytes: x.raw.ResponseBytes, //nolint:gosec // 100 to 999
+	}
+}
+
+func (x *exchange) responseBytes() int64 {
+	n := x.written.Load()
+	for _, f := range x.raw.ResponseHeaders {
+		n += int64(len(f.Name) + len(f.Value) + 4)
+	}
+	return n + int64(len("HTTP/1.1 200 OK\r\n\r\n"))
+}
+
+func (x *exchange) outcomeName() string {
+	if x.outcome != "" {
+		return x.outcome
+	}
+	return x.decision.Action.String()
+}
+
+// slow arms the timer of the partial event: the exchange takes longer than most.
+// It is called once, after the response's head is known.
+func (x *exchange) slow() {
+	if x.timer == nil {
+		x.timer = time.AfterFunc(time.Until(x.start.Add(partialAfter)), func() { x.finish(true) })
+	}
+}
+
+// refuseBody answers a request whose body could not be read.
+func (x *exchange) refuseBody(err error) {
+	if errors.Is(err, errBodyLimit) {
+		x.s.metrics.reject(causeBodyLimit)
+		x.refuse(http.StatusRequestEntityTooLarge, "reject")
+		return
+	}
+	x.refuse(http.StatusBadRequest, "client_error")
+}

@@ -1,0 +1,401 @@
+package ingress
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// gateState is where in the stream of messages a frontConn stands.
+type gateState uint8
+
+const (
+	gateHead gateState = iota
+	gateLength
+	gateChunked
+	gateRaw  // HTTP/2, or a tunnel: bytes pass as they come
+	gateDead // rejected: reads end, writes vanish
+)
+
+// h2cPreface begins an HTTP/2 connection (RFC 9113 section 3.4).
+const h2cPreface = "PRI * HTTP/2.0\r\n\r\n"
+
+// gate is what frontConns share.
+type gate struct {
+	headLimit, maxFields int
+	headTimeout, idle    time.Duration
+	// reject is told why a message was refused and returns the bytes to answer.
+	reject func(c cause, info *connInfo) []byte
+}
+
+// frontConn stands between a client's bytes and net/http's server. It reads a
+// whole head, checks it against the strict grammar of head.parse, keeps it as it
+// came for the handler, and only then lets net/http see it; then it follows the
+// body's framing to where the next head begins. net/http so never parses a
+// message that another parser might frame differently.
+//
+// Pipelining: net/http reads the next head only after the handler returned, so
+// head is the current request's until then. Its background read of one byte
+// during the handler gets that byte and nothing is parsed yet.
+type frontConn struct {
+	net.Conn
+	gate *gate
+	info *connInfo
+
+	head head
+
+	state    gateState
+	buf      []byte // buf[r:] is read and not delivered
+	r        int
+	scanned  int  // buf[r:r+scanned] holds only complete, checked lines
+	line     int  // start of the current line, relative to r
+	pending  int  // bytes of a checked head still to deliver
+	peeked   bool // net/http has the first byte of the head already
+	served   bool // a head was delivered on this connection
+	remain   int64
+	received int64 // bytes of the current body
+	chunks   chunkScanner
+	begun    time.Time // first byte of the current head or body
+
+	mu       sync.Mutex // guards limit and the deadline's order
+	limit    time.Time  // what net/http set
+	ownLimit bool       // our deadline is in force instead of limit
+	writeMu  sync.Mutex
+	dead     bool // under writeMu
+}
+
+// ConnectionState lets net/http fill Request.TLS.
+func (c *frontConn) ConnectionState() tls.ConnectionState {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		return t.ConnectionState()
+	}
+	return tls.ConnectionState{}
+}
+
+// SetReadDeadline records what net/http wants; our own deadlines go below it.
+func (c *frontConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit, c.ownLimit = t, false
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline sets both deadlines.
+func (c *frontConn) SetDeadline(t time.Time) error {
+	if err := c.Conn.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(t)
+}
+
+// bound puts deadline in force for the next read unless net/http's is earlier.
+// A deadline in the past (net/http ending its background read) always stays.
+func (c *frontConn) bound(deadline time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.limit.IsZero() || deadline.Before(c.limit) {
+		c.ownLimit = true
+		_ = c.Conn.SetReadDeadline(deadline)
+	}
+}
+
+// unbound puts net/http's deadline back in force.
+func (c *frontConn) unbound() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ownLimit {
+		c.ownLimit = false
+		_ = c.Conn.SetReadDeadline(c.limit)
+	}
+}
+
+// timedOut reports whether err is our own deadline.
+func (c *frontConn) timedOut(err error) bool {
+	ne, ok := err.(net.Error) //nolint:errorlint // net.Conn returns it bare
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return ok && ne.Timeout() && c.ownLimit
+}
+
+func (c *frontConn) Write(p []byte) (int, error) {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if c.dead {
+		return len(p), nil // net/http's own 400 after ours
+	}
+	return c.Conn.Write(p)
+}
+
+// CloseWrite ends our direction.
+func (c *frontConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// tunnel lets all further bytes pass unchecked, after a hijack.
+func (c *frontConn) tunnel() { c.state = gateRaw }
+
+func (c *frontConn) Read(p []byte) (int, error) {
+	for {
+		switch c.state {
+		case gateRaw:
+			return c.readRaw(p)
+		case gateLength:
+			return c.readLength(p)
+		case gateChunked:
+			return c.readChunked(p)
+		case gateDead:
+			return 0, io.EOF
+		case gateHead:
+		}
+		if c.pending > 0 {
+			return c.deliver(p), nil
+		}
+		if len(p) == 1 && !c.peeked {
+			return c.peek(p)
+		}
+		if err := c.readHead(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (c *frontConn) readRaw(p []byte) (int, error) {
+	if n := len(c.buf) - c.r; n > 0 {
+		n = copy(p, c.buf[c.r:])
+		c.r += n
+		return n, nil
+	}
+	c.buf = nil
+	return c.Conn.Read(p)
+}
+
+// fill reads once into buf.
+func (c *frontConn) fill() error {
+	if c.r > 0 && c.r == len(c.buf) {
+		c.buf, c.r = c.buf[:0], 0
+	}
+	if len(c.buf) == cap(c.buf) {
+		grown := make([]byte, len(c.buf)-c.r, max(4096, 2*(len(c.buf)-c.r)))
+		copy(grown, c.buf[c.r:])
+		c.buf, c.r = grown, 0
+	}
+	n, err := c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
+	c.buf = c.buf[:len(c.buf)+n]
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// peek serves net/http's background read: the first byte of what follows the
+// current request, which stays in buf for the check of its head.
+func (c *frontConn) peek(p []byte) (int, error) {
+	for c.skipEmptyLines(); len(c.buf) == c.r || len(c.buf) == c.r+1 && c.buf[c.r] == '\r'; c.skipEmptyLines() {
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+	c.peeked = true
+	p[0] = c.buf[c.r]
+	return 1, nil
+}
+
+// skipEmptyLines drops empty lines before a request line (RFC 9112 section 2.2).
+func (c *frontConn) skipEmptyLines() {
+	for !c.peeked && c.scanned == 0 && len(c.buf)-c.r >= 2 && c.buf[c.r] == '\r' && c.buf[c.r+1] == '\n' {
+		c.r += 2
+	}
+}
+
+// readHead reads on until buf holds a whole head and checks it.
+func (c *frontConn) readHead() error {
+	for {
+		c.skipEmptyLines()
+		if len(c.buf) > c.r {
+			if c.begun.IsZero() {
+				c.begun = time.Now()
+			}
+			if c.isPreface() {
+				c.state = gateRaw
+				return nil
+			}
+			if end, bad := c.scanLines(); bad != causeNone {
+				return c.refuse(bad)
+			} else if end > 0 {
+				return c.acceptHead(end)
+			}
+			if len(c.buf)-c.r > c.gate.headLimit {
+				return c.refuse(causeHeadTooLarge)
+			}
+			c.bound(c.begun.Add(c.gate.headTimeout))
+		}
+		if err := c.fill(); err != nil {
+			if c.timedOut(err) {
+				return c.refuse(causeHeadTimeout)
+			}
+			return err
+		}
+	}
+}
+
+func (c *frontConn) isPreface() bool {
+	return !c.served && c.info != nil && !c.info.secure && len(c.buf)-c.r >= len(h2cPreface) &&
+		string(c.buf[c.r:c.r+len(h2cPreface)]) == h2cPreface
+}
+
+// scanLines checks line ends up to the empty line and returns the head's length.
+func (c *frontConn) scanLines() (end int, bad cause) {
+	b := c.buf[c.r:]
+	if !tokenByte[b[0]] {
+		if b[0] == 0x16 {
+			return 0, causeTLSOnPlain
+		}
+		if b[0] != '\r' { // "\r" alone may be the start of an empty line
+			return 0, causeRequestLine
+		}
+	}
+	for {
+		i := bytes.IndexByte(b[c.scanned:], '\n')
+		if i < 0 {
+			return 0, causeNone
+		}
+		lf := c.scanned + i
+		if lf == 0 || b[lf-1] != '\r' {
+			return 0, causeBareLF
+		}
+		c.scanned = lf + 1
+		if lf-1 == c.line {
+			return c.scanned, causeNone
+		}
+		c.line = c.scanned
+	}
+}
+
+func (c *frontConn) acceptHead(end int) error {
+	if end > c.gate.headLimit {
+		return c.refuse(causeHeadTooLarge)
+	}
+	if bad := c.head.parse(string(c.buf[c.r:c.r+end]), c.gate.maxFields); bad != causeNone {
+		return c.refuse(bad)
+	}
+	c.pending = end
+	if c.peeked {
+		c.pending, c.peeked = end-1, false
+		c.r++
+	}
+	c.served = true
+	c.scanned, c.line, c.received, c.begun = 0, 0, 0, time.Time{}
+	c.unbound()
+	return nil
+}
+
+// deliver hands on the checked head and sets the state for what follows it.
+func (c *frontConn) deliver(p []byte) int {
+	n := copy(p, c.buf[c.r:c.r+c.pending])
+	c.r += n
+	if c.pending -= n; c.pending == 0 {
+		switch {
+		case c.head.chunked:
+			c.state, c.chunks = gateChunked, chunkScanner{}
+		case c.head.length > 0:
+			c.state, c.remain = gateLength, c.head.length
+		}
+	}
+	return n
+}
+
+func (c *frontConn) readLength(p []byte) (int, error) {
+	p = p[:min(int64(len(p)), c.remain)]
+	n, err := c.readBody(p)
+	if c.remain -= int64(n); c.remain == 0 {
+		c.bodyDone()
+	}
+	return n, err
+}
+
+func (c *frontConn) readChunked(p []byte) (int, error) {
+	n, err := c.readBody(p)
+	k, done, bad := c.chunks.scan(p[:n])
+	switch {
+	case bad != causeNone:
+		c.gate.reject(bad, c.info)
+		c.kill(nil)
+		return 0, fmt.Errorf("chunked body: %s", bad)
+	case done:
+		if k < n { // the next message's bytes go back
+			c.buf = append(append(c.buf[:0:0], p[k:n]...), c.buf[c.r:]...)
+			c.r = 0
+		}
+		c.bodyDone()
+		return k, nil
+	}
+	return n, err
+}
+
+func (c *frontConn) bodyDone() {
+	c.state, c.begun = gateHead, time.Time{}
+	c.unbound()
+}
+
+// readBody reads body bytes. A client that stalls for the idle time, or sends a
+// declared length slower than 500 bytes a second on average, is cut off.
+func (c *frontConn) readBody(p []byte) (int, error) {
+	if n := len(c.buf) - c.r; n > 0 {
+		n = copy(p, c.buf[c.r:])
+		c.r += n
+		c.received += int64(n)
+		return n, nil
+	}
+	now := time.Now()
+	if c.begun.IsZero() {
+		c.begun = now
+	}
+	deadline := now.Add(c.gate.idle)
+	if c.state == gateLength {
+		if slow := c.begun.Add(c.gate.idle + time.Duration(c.received)*(time.Second/500)); slow.Before(deadline) {
+			deadline = slow
+		}
+	}
+	c.bound(deadline)
+	n, err := c.Conn.Read(p)
+	c.received += int64(n)
+	if err != nil && c.timedOut(err) {
+		c.gate.reject(causeBodyTimeout, c.info)
+	}
+	return n, err
+}
+
+// refuse answers a bad head, lets the client read the answer, and ends the
+// connection. Nothing of the head reaches net/http.
+func (c *frontConn) refuse(bad cause) error {
+	answer := c.gate.reject(bad, c.info)
+	c.kill(answer)
+	return io.EOF
+}
+
+// kill ends the stream after answer. A close with unread input resets the
+// connection and may take the answer with it: so the input is read for a moment.
+func (c *frontConn) kill(answer []byte) {
+	c.state, c.buf, c.r, c.pending = gateDead, nil, 0, 0
+	if answer == nil {
+		return
+	}
+	c.writeMu.Lock()
+	_, err := c.Conn.Write(answer)
+	c.dead = true
+	c.writeMu.Unlock()
+	if err != nil {
+		return
+	}
+	_ = closeWrite(c.Conn)
+	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+}
+
+// lingerTime and lingerBytes bound the wait for a client to read a rejection.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 64 << 10
+)

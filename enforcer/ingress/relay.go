@@ -1,0 +1,550 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weirproject/weir/stream/flow"
+)
+
+// continueWait is how long a body is withheld from an upstream that says nothing
+// to "Expect: 100-continue" (RFC 9110 section 10.1.1 leaves the time to us).
+const continueWait = time.Second
+
+// maxInterim bounds the 1xx responses before a final one.
+const maxInterim = 16
+
+// largeBody is when a response counts as slow whatever the clock says.
+const largeBody = 1 << 20
+
+// earlyGrace is how long a finished response waits for the request body's writer
+// to end by itself before the body is cut off.
+const earlyGrace = 20 * time.Millisecond
+
+var (
+	errInterim   = errors.New("upstream sent too many interim responses")
+	errUpgradeTo = errors.New("upstream switched protocols unasked")
+)
+
+// forward sends the request to the site's upstream and the answer back. It
+// reports whether the answer broke off after it had begun.
+func (x *exchange) forward() (abort bool) {
+	x.out.build(x)
+	if tag := x.tag(); tag != "" {
+		x.out.add(headerTag, tag)
+	}
+	if x.body.whole {
+		x.out.expect = false
+	}
+	up := x.site.upstream
+	if up.scheme == "h2" || up.scheme == "h2c" || x.isGRPC() {
+		return x.forwardHTTP2(up)
+	}
+	if n := x.body.length; n > 0 && n <= smallBody && !x.out.expect {
+		if err := x.body.buffer(int(n)); err != nil {
+			x.refuseBody(err)
+			return false
+		}
+	}
+	c, err := x.roundTrip(up)
+	if err != nil {
+		x.upstreamFailed(err)
+		return false
+	}
+	if x.res.status == http.StatusSwitchingProtocols {
+		x.tunnel(up, c)
+		return false
+	}
+	return x.relay(up, c)
+}
+
+// isGRPC: gRPC exists on HTTP/2 only, so both ways must speak it.
+func (x *exchange) isGRPC() bool {
+	return x.r.ProtoMajor == 2 && strings.HasPrefix(x.r.Header.Get("Content-Type"), "application/grpc")
+}
+
+// repeatable reports whether the request may be sent again after a connection
+// that had been idle turned out closed (RFC 9112 section 9.3.1).
+func (x *exchange) repeatable() bool {
+	if !x.body.whole {
+		return false
+	}
+	switch x.r.Method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// roundTrip sends the request and reads the final response's head. It tries a
+// fresh connection once when an idle one fails before any byte of an answer.
+func (x *exchange) roundTrip(up *upstream) (*sent, error) {
+	repeatable := x.repeatable()
+	for fresh := x.out.upgrade != ""; ; fresh = true {
+		conn, err := up.get(x.r.Context(), fresh, !repeatable)
+		if err != nil {
+			return nil, err
+		}
+		c := &x.sent
+		c.upConn, c.streaming = conn, false
+		conn.reset()
+		x.wait = waiter{ctx: x.r.Context(), limit: x.st.cfg.Timeouts.Upstream}
+		if err = x.send(c); err == nil {
+			return c, nil
+		}
+		stale := conn.reused && !conn.got && repeatable && !errors.Is(err, errUpstreamTimeout) && x.r.Context().Err() == nil
+		x.stopSending(c, true)
+		conn.release()
+		up.discard(conn)
+		if !stale || fresh {
+			return nil, err
+		}
+		x.s.metrics.upstream.WithLabelValues("stale_retried").Inc()
+	}
+}
+
+// sent is a request on an upstream connection, with its body's writer if that
+// streams.
+type sent struct {
+	*upConn
+	streaming bool
+	done      chan error
+	bodyErr   error
+}
+
+func (x *exchange) send(c *sent) error {
+	b := x.out.appendHead(c.out[:0], &x.body)
+	if x.body.whole {
+		b = x.appendWhole(b)
+	}
+	c.out = b
+	_, err := c.conn.Write(b)
+	if err != nil && !x.body.whole {
+		return err
+	}
+	// A server may answer and close before it took everything: its answer counts,
+	// so a failed write of a whole request still looks for one.
+	if !x.body.whole && !x.out.expect {
+		x.stream(c)
+	}
+	return x.readFinal(c, err)
+}
+
+// appendWhole appends a body that is in memory, with its framing.
+func (x *exchange) appendWhole(b []byte) []byte {
+	if x.body.length >= 0 {
+		return append(b, x.body.prefix...)
+	}
+	if len(x.body.prefix) > 0 {
+		b = appendChunk(b, x.body.prefix)
+	}
+	b = x.body.appendTrailers(append(b, "0\r\n"...))
+	return append(b, "\r\n"...)
+}
+
+// readFinal reads responses until a final one, passing interim ones on.
+func (x *exchange) readFinal(c *sent, writeErr error) error {
+	for range maxInterim {
+		if x.out.expect && !c.streaming {
+			x.wait.limit = min(continueWait, x.st.cfg.Timeouts.Upstream)
+		}
+		err := c.readResponse(&x.wait, x.r.Method, &x.res)
+		x.wait.limit = x.st.cfg.Timeouts.Upstream
+		switch {
+		case errors.Is(err, errUpstreamTimeout) && x.out.expect && !c.streaming:
+			x.stream(c)
+			continue
+		case err != nil && writeErr != nil:
+			return writeErr
+		case err != nil:
+			return err
+		case x.res.status == http.StatusSwitchingProtocols:
+			if x.out.upgrade == "" {
+				return errUpgradeTo
+			}
+			return nil
+		case x.res.status >= 200:
+			return nil
+		case x.res.status == http.StatusContinue:
+			if x.out.expect && !c.streaming {
+				x.stream(c)
+			}
+		case x.r.ProtoAtLeast(1, 1):
+			x.interim()
+		}
+	}
+	return errInterim
+}
+
+// interim passes a 1xx response on, 103 (Early Hints) for one.
+func (x *exchange) interim() {
+	h := x.w.Header()
+	kept := h.Clone()
+	x.copyFields(h, x.res.fields)
+	x.w.WriteHeader(x.res.status)
+	clear(h)
+	for k, v := range kept {
+		h[k] = v
+	}
+}
+
+// stream starts the goroutine that sends a body while the answer is awaited.
+func (x *exchange) stream(c *sent) {
+	// Without it net/http reads the rest of the body before it writes an answer.
+	_ = x.rc0().EnableFullDuplex()
+	c.streaming, c.done, c.bodyErr = true, make(chan error, 1), nil
+	conn, done := c.conn, c.done
+	stall := x.st.cfg.Timeouts.Upstream
+	go func() {
+		done <- sendBody(&x.body, conn, stall)
+	}()
+}
+
+func (x *exchange) rc0() *http.ResponseController {
+	if x.rc == nil {
+		x.rc = http.NewResponseController(x.w)
+	}
+	return x.rc
+}
+
+// stopSending waits for the body's writer. now cuts it off at once; else it gets
+// a moment, since an upstream usually answers after it read everything. It
+// reports whether the whole body was sent.
+func (x *exchange) stopSending(c *sent, now bool) bool {
+	if !c.streaming {
+		return true
+	}
+	c.streaming = false
+	if !now {
+		t := time.NewTimer(earlyGrace)
+		defer t.Stop()
+		select {
+		case c.bodyErr = <-c.done:
+			return c.bodyErr == nil
+		case <-t.C:
+		}
+	}
+	past := time.Unix(1, 0)
+	_ = c.conn.SetWriteDeadline(past)
+	_ = x.rc0().SetReadDeadline(past)
+	c.bodyErr = <-c.done
+	return false
+}
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+
+// clientError wraps an error of reading the client's body.
+type clientError struct{ err error }
+
+func (e clientError) Error() string { return "read request body: " + e.err.Error() }
+func (e clientError) Unwrap() error { return e.err }
+
+// sendBody writes body with its framing to an upstream connection. When the
+// client's part fails, the connection is closed so that the upstream sees an
+// incomplete request and not a shorter one.
+func sendBody(body *requestBody, conn interface {
+	io.WriteCloser
+	SetWriteDeadline(time.Time) error
+}, stall time.Duration,
+) error {
+	p := copyBuffers.Get().(*[]byte) //nolint:forcetypeassert // the pool's New
+	defer copyBuffers.Put(p)
+	var frame []byte
+	write := func(b []byte) error {
+		_ = conn.SetWriteDeadline(time.Now().Add(stall))
+		if body.length < 0 {
+			frame = appendChunk(frame[:0], b)
+			b = frame
+		}
+		_, err := conn.Write(b)
+		return err
+	}
+	if len(body.prefix) > 0 {
+		if err := write(body.prefix); err != nil {
+			return err
+		}
+	}
+	left := body.length - int64(len(body.prefix))
+	for body.length < 0 || left > 0 {
+		n, err := body.Read(*p)
+		if body.length >= 0 {
+			n = int(min(int64(n), left))
+			left -= int64(n)
+		}
+		if n > 0 {
+			if err := write((*p)[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) && (body.length < 0 || left == 0) {
+			break
+		}
+		if err != nil {
+			_ = conn.Close()
+			return clientError{err}
+		}
+	}
+	if body.length >= 0 {
+		return nil
+	}
+	_, err := conn.Write(append(body.appendTrailers([]byte("0\r\n")), "\r\n"...))
+	return err
+}
+
+const hexDigits = "0123456789abcdef"
+
+func appendChunk(b, data []byte) []byte {
+	var size [16]byte
+	i := len(size)
+	for n := len(data); n > 0; n >>= 4 {
+		i--
+		size[i] = hexDigits[n&15]
+	}
+	b = append(append(b, size[i:]...), "\r\n"...)
+	return append(append(b, data...), "\r\n"...)
+}
+
+// relay passes the answer on. The upstream connection goes back to the pool when
+// both messages ended cleanly on it.
+func (x *exchange) relay(up *upstream, c *sent) (abort bool) {
+	x.writeHead(&x.res)
+	streamed := c.streaming
+	abort, clean := x.relayBody(c)
+	if streamed && clean {
+		_ = x.rc0().Flush()
+	}
+	sentAll := x.stopSending(c, abort)
+	if !c.release() || !clean || !sentAll || x.res.close || c.r != c.w {
+		up.discard(c.upConn)
+	} else {
+		up.put(c.upConn)
+	}
+	c.upConn = nil
+	return abort
+}
+
+// relayBody copies the body. clean: it ended as its framing says.
+func (x *exchange) relayBody(c *sent) (abort, clean bool) {
+	short := x.res.framing == bodyLength && x.res.length <= 4*upBuffer
+	x.wait.onSlow = x.slow
+	if c.stop != nil { // the head took long already
+		short = false
+		x.slow()
+	}
+	x.setFlush(short, x.res.fields)
+	for {
+		b, err := c.next(&x.wait, &x.res)
+		if len(b) > 0 && !x.deliver(b) {
+			return true, false
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			x.broken(err)
+			return true, false
+		}
+	}
+	if len(x.res.trailers) > 0 {
+		_ = x.rc0().Flush() // without it net/http would frame by length, which has no trailers
+		h := x.w.Header()
+		for _, f := range x.res.trailers {
+			k := http.TrailerPrefix + f.Name
+			h[k] = append(h[k], f.Value)
+		}
+	}
+	return false, true
+}
+
+// setFlush decides when what was written goes out to the client: before every
+// read that may wait, or, for a short body of known length, which mostly follows
+// its head at once, when the wait becomes long.
+func (x *exchange) setFlush(short bool, fields []flow.Field) {
+	flush := func() { _ = x.rc0().Flush() }
+	if short {
+		x.wait.onSlow = func() {
+			x.slow()
+			x.wait.flush = flush
+			flush()
+		}
+	} else {
+		x.wait.flush = flush
+	}
+	for _, f := range fields {
+		if len(f.Name) == 12 && strings.EqualFold(f.Name, "Content-Type") && strings.HasPrefix(strings.ToLower(f.Value), "text/event-stream") {
+			x.wait.limit = 0 // events may be far apart
+		}
+	}
+}
+
+// deliver hands body bytes to the client and keeps what extraction needs.
+func (x *exchange) deliver(b []byte) bool {
+	if x.needs.ResponseBody {
+		x.keep(b)
+	}
+	n, err := x.w.Write(b)
+	if x.written.Add(int64(n)) > largeBody || x.timer == nil && time.Since(x.start) > firstWait {
+		x.slow()
+	}
+	if err != nil {
+		x.outcome = "client_gone"
+	}
+	return err == nil
+}
+
+func (x *exchange) keep(b []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if room := maxCapture - len(x.raw.ResponseBody); len(b) > room {
+		b, x.raw.ResponseBodyTruncated = b[:room], true
+	}
+	x.raw.ResponseBody = append(x.raw.ResponseBody, b...)
+}
+
+// writeHead passes status and fields on.
+func (x *exchange) writeHead(res *upResponse) {
+	h := x.w.Header()
+	x.copyFields(h, res.fields)
+	if res.status == http.StatusNotModified {
+		// net/http drops these two from a 304 under their canonical names; RFC 9110
+		// section 15.4.5 allows them, and the client should see what was sent.
+		rename(h, "Content-Type", "content-type")
+		rename(h, "Content-Length", "content-length")
+	} else if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // no sniffing
+	}
+	x.raw.Status = res.status
+	x.raw.ResponseHeaders = append(x.raw.ResponseHeaders, res.fields...)
+	x.w.WriteHeader(res.status)
+}
+
+func rename(h http.Header, from, to string) {
+	if v, ok := h[from]; ok {
+		delete(h, from)
+		h[to] = v
+	}
+}
+
+// copyFields copies end-to-end fields. Names that net/http looks at get their
+// canonical spelling, others keep the upstream's.
+func (x *exchange) copyFields(h http.Header, fields []flow.Field) {
+	var nominated []string
+	for _, f := range fields {
+		if len(f.Name) == 10 && strings.EqualFold(f.Name, "Connection") {
+			for part := range strings.SplitSeq(f.Value, ",") {
+				if part = trimOWS(part); part != "" && !knownHop(part) {
+					nominated = append(nominated, part)
+				}
+			}
+		}
+	}
+	x.values = make([]string, len(fields))
+next:
+	for i, f := range fields {
+		name := f.Name
+		for _, n := range nominated {
+			if strings.EqualFold(n, name) {
+				continue next
+			}
+		}
+		if known, ok := responseName(name); ok {
+			if known == "" {
+				continue
+			}
+			name = known
+		}
+		x.values[i] = f.Value
+		if old, ok := h[name]; ok {
+			if name == "Content-Length" {
+				continue // equal values, see upResponse.frame
+			}
+			h[name] = append(old, f.Value)
+		} else {
+			h[name] = x.values[i : i+1 : i+1]
+		}
+	}
+}
+
+// responseName gives the canonical spelling of the names that net/http treats
+// specially, and "" for those that end here.
+func responseName(name string) (canonical string, ok bool) {
+	switch len(name) {
+	case 4:
+		return equal(name, "Date", "Date")
+	case 7:
+		if strings.EqualFold(name, "Trailer") {
+			return "Trailer", true
+		}
+		return equal(name, "Upgrade", "")
+	case 10:
+		if strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Keep-Alive") {
+			return "", true
+		}
+	case 12:
+		return equal(name, "Content-Type", "Content-Type")
+	case 14:
+		return equal(name, "Content-Length", "Content-Length")
+	case 16:
+		if strings.EqualFold(name, "Proxy-Connection") {
+			return "", true
+		}
+		return equal(name, "Content-Encoding", "Content-Encoding")
+	case 17:
+		if strings.EqualFold(name, "Transfer-Encoding") {
+			return "", true
+		}
+		return equal(name, headerRequestID, "")
+	}
+	return "", false
+}
+
+func equal(name, want, to string) (string, bool) { return to, strings.EqualFold(name, want) }
+
+// broken notes why an answer broke off.
+func (x *exchange) broken(err error) {
+	x.outcome = "upstream_error"
+	cause := "body"
+	switch {
+	case errors.Is(err, errClientGone), x.r.Context().Err() != nil:
+		x.outcome, cause = "client_gone", "client_gone"
+	case errors.Is(err, errUpstreamTimeout):
+		cause = "timeout"
+	}
+	x.s.metrics.upstream.WithLabelValues(cause).Inc()
+}
+
+// upstreamFailed answers a request that the upstream did not: 413 or 400 when
+// the client's body was at fault, 503 when all connections are busy, 504 for a
+// timeout, else 502.
+func (x *exchange) upstreamFailed(err error) {
+	status, cause := http.StatusBadGateway, "protocol"
+	bodyErr := x.sent.bodyErr
+	var ce clientError
+	var ne interface{ Timeout() bool }
+	switch {
+	case errors.Is(bodyErr, errBodyLimit):
+		x.refuseBody(errBodyLimit)
+		return
+	case x.r.Context().Err() != nil || errors.Is(err, errClientGone):
+		x.s.metrics.upstream.WithLabelValues("client_gone").Inc()
+		x.refuse(499, "client_gone") // nobody reads it; nginx's code for the event
+		return
+	case errors.As(bodyErr, &ce):
+		x.refuseBody(bodyErr)
+		return
+	case errors.Is(err, errUpstreamBusy):
+		status, cause = http.StatusServiceUnavailable, "busy"
+		x.w.Header()["Retry-After"] = []string{"1"}
+	case errors.Is(err, errUpstreamTimeout), errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
+		status, cause = http.StatusGatewayTimeout, "timeout"
+	case isDialError(err):
+		cause = "connect"
+	}
+	x.s.metrics.upstream.WithLabelValues(cause).Inc()
+	x.refuse(status, "upstream_error")
+}

@@ -1,0 +1,290 @@
+package ingress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// certificateCheck is how often the TLS files are looked at.
+const certificateCheck = 5 * time.Second
+
+// Options are what a Server works with.
+type Options struct {
+	Log       *slog.Logger
+	Registry  prometheus.Registerer
+	Extractor Extractor
+	Decider   Decider
+	Recorder  Recorder
+}
+
+// Server is the reverse proxy.
+type Server struct {
+	opt      Options
+	log      *slog.Logger
+	metrics  *metrics
+	state    atomic.Pointer[state]
+	fallback *http2Upstreams
+	tunnels  tunnels
+	draining atomic.Bool
+	exchange sync.Pool
+
+	mu    sync.Mutex // guards reloads and addr
+	addr  net.Addr
+	ready chan struct{}
+}
+
+// state is one configuration made ready; requests take it once and keep it.
+type state struct {
+	cfg       Config
+	sites     siteTable
+	upstreams map[string]*upstream
+	cert      *certificate
+	tls       *tls.Config
+}
+
+// New checks cfg and prepares a Server; Run starts it.
+func New(cfg Config, opt Options) (*Server, error) {
+	if opt.Extractor == nil || opt.Decider == nil || opt.Recorder == nil {
+		return nil, errors.New("ingress: extractor, decider and recorder are required")
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Registry == nil {
+		opt.Registry = prometheus.NewRegistry()
+	}
+	m, err := newMetrics(opt.Registry, cfg.Enforcer)
+	if err != nil {
+		return nil, fmt.Errorf("ingress: %w", err)
+	}
+	s := &Server{opt: opt, log: opt.Log, metrics: m, ready: make(chan struct{})}
+	s.exchange.New = func() any { return newExchange(s) }
+	s.fallback = newHTTP2Upstreams()
+	if err := s.Reload(cfg); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Reload puts cfg in force for all requests that begin from now on. Requests in
+// flight keep the configuration they began with. Listen, MaxConns and whether
+// TLS is spoken cannot be reloaded: a change of them is an error, and nothing
+// changes.
+func (s *Server) Reload(cfg Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	old := s.state.Load()
+	st := &state{
+		cfg: cfg, upstreams: map[string]*upstream{},
+		sites: siteTable{exact: map[string]*site{}, wildcard: map[string]*site{}},
+	}
+	if old != nil {
+		if old.cfg.Listen != cfg.Listen || old.cfg.MaxConns != cfg.MaxConns || (old.cert == nil) != (cfg.CertFile == "") {
+			return errors.New("enforce.listen, enforce.maxConns and switching TLS on or off need a restart")
+		}
+		if old.cfg.CertFile == cfg.CertFile && old.cfg.KeyFile == cfg.KeyFile {
+			st.cert, st.tls = old.cert, old.tls
+		}
+	}
+	if st.cert == nil && cfg.CertFile != "" {
+		cert, err := loadCertificate(cfg.CertFile, cfg.KeyFile)
+		if err != nil {
+			return err
+		}
+		st.cert, st.tls = cert, cert.config()
+	}
+	for _, c := range cfg.Sites {
+		up := st.upstreams[c.Upstream]
+		if up == nil && old != nil && old.upstreams[c.Upstream] != nil && old.upstreams[c.Upstream].same(cfg) {
+			up = old.upstreams[c.Upstream]
+		}
+		if up == nil {
+			var err error
+			if up, err = newUpstream(c.Upstream, cfg); err != nil {
+				return err
+			}
+		}
+		st.upstreams[c.Upstream] = up
+		st.sites.add(compileSite(&cfg, c, up))
+	}
+	s.state.Store(st)
+	if old != nil {
+		for name, up := range old.upstreams {
+			if st.upstreams[name] != up {
+				up.close()
+			}
+		}
+	}
+	return nil
+}
+
+// Addr waits for the listening socket and returns its address; nil when ctx ends
+// first.
+func (s *Server) Addr(ctx context.Context) net.Addr {
+	select {
+	case <-s.ready:
+		return s.addr
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// Run listens and serves until ctx ends, then drains: it stops accepting, tells
+// clients to close by "Connection: close" and GOAWAY, and waits for requests in
+// flight up to DrainTimeout. It returns nil after a stop that cut nothing off.
+func (s *Server) Run(ctx context.Context) error {
+	cfg := s.state.Load().cfg
+	lc := net.ListenConfig{KeepAlive: time.Minute}
+	l, err := lc.Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("enforce.listen %s: %w (is another server on this port?)", cfg.Listen, err)
+	}
+	return s.Serve(ctx, l)
+}
+
+// Serve is Run on a listener that exists; it closes it.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	cfg := s.state.Load().cfg
+	f := newFront(s, l, cfg.MaxConns)
+	srv := s.httpServer(cfg)
+	background, stop := context.WithCancel(context.Background())
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.maintain(background) })
+	wg.Go(func() { _ = f.accept(background) })
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(f) }()
+	s.addr = l.Addr()
+	close(s.ready)
+
+	var err error
+	select {
+	case <-ctx.Done():
+		err = s.drain(f, srv, cfg.DrainTimeout)
+		<-served
+	case err = <-served:
+	}
+	_ = f.Close()
+	stop()
+	wg.Wait()
+	s.closeUpstreams()
+	return err
+}
+
+func (s *Server) httpServer(cfg Config) *http.Server {
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: cfg.Timeouts.Header,
+		IdleTimeout:       cfg.Timeouts.Idle,
+		// The head was bounded before net/http saw it; HTTP/2 needs this bound.
+		MaxHeaderBytes:               cfg.HeadLimit,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(io.Discard, "", 0),
+		Protocols:                    new(http.Protocols),
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: cfg.Timeouts.Idle},
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, infoOf(c))
+		},
+	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	return srv
+}
+
+// drain stops without cutting requests off: accept no more, let every answer
+// tell its client to close, end idle connections, wait.
+func (s *Server) drain(f *front, srv *http.Server, limit time.Duration) error {
+	s.draining.Store(true)
+	f.stopAccepting()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	s.settle(ctx)
+	err := srv.Shutdown(ctx)
+	if !s.tunnels.wait(ctx) && err == nil {
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		n := s.tunnels.closeAll()
+		_ = srv.Close()
+		return fmt.Errorf("stop: requests or %d upgraded connections still ran after %v and were cut off: %w", n, limit, err)
+	}
+	return nil
+}
+
+// settleTime is how long a stop lets busy keep-alive connections come back once
+// more to be told to close, before idle ones are closed from our side: a close
+// that crosses a request on the way fails that request.
+const settleTime = 250 * time.Millisecond
+
+func (s *Server) settle(ctx context.Context) {
+	t := time.NewTimer(settleTime)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// maintain reloads certificates and closes idle upstream connections.
+func (s *Server) maintain(ctx context.Context) {
+	t := time.NewTicker(certificateCheck)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.refresh()
+		}
+	}
+}
+
+func (s *Server) refresh() {
+	st := s.state.Load()
+	now := time.Now()
+	for _, up := range st.upstreams {
+		up.expire(now)
+	}
+	if st.cert == nil {
+		return
+	}
+	switch changed, err := st.cert.refresh(); {
+	case err != nil:
+		s.metrics.certReloads.WithLabelValues("error").Inc()
+		s.log.Warn("TLS certificate changed but cannot be read; the last good one stays in force", "err", err)
+	case changed:
+		s.metrics.certReloads.WithLabelValues("ok").Inc()
+		s.log.Info("TLS certificate reloaded", "cert", st.cfg.CertFile)
+	}
+}
+
+func (s *Server) closeUpstreams() {
+	for _, up := range s.state.Load().upstreams {
+		up.close()
+	}
+	s.fallback.close()
+}
+
+// gate makes what connections accepted under st check heads with.
+func (s *Server) gate(st *state) *gate {
+	return &gate{
+		headLimit: st.cfg.HeadLimit, maxFields: st.cfg.MaxFields,
+		headTimeout: st.cfg.Timeouts.Header, idle: st.cfg.Timeouts.Idle, reject: s.rejectHead,
+	}
+}
