@@ -32,8 +32,9 @@ type Config struct {
 	// Cluster names a cluster with one shard and macros {shard} and {replica}:
 	// statements run ON CLUSTER and tables are replicated. Empty for one server.
 	Cluster string
-	// StoragePolicy has the volumes hot and cold; where the server has no such
-	// policy, rows stay on one disk until they expire. Default "weir".
+	// StoragePolicy has the volumes default (the disk that tables are on without
+	// it) and cold; where the server has no such policy, rows stay on one disk
+	// until they expire. Default "weir".
 	StoragePolicy string
 	Retention     Retention
 	// DialTimeout bounds a connection (default 5 s), InsertTimeout one insert

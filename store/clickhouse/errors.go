@@ -53,12 +53,10 @@ func Temporary(err error) bool { return err != nil && !Poison(err) && !errors.Is
 
 // Code returns the server's error code, or 0 when the error is not its own.
 func Code(err error) int {
-	var own *Error
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*Error](err); ok {
 		return own.Code
 	}
-	var native *ch.Exception
-	if errors.As(err, &native) {
+	if native, ok := errors.AsType[*ch.Exception](err); ok {
 		return int(native.Code)
 	}
 	return 0

@@ -97,8 +97,8 @@ func (e *StoredEvent) scan(scan func(...any) error) error {
 	if client = client.Unmap(); !client.IsUnspecified() {
 		e.Client = client
 	}
-	e.RequestBytes, e.ResponseBytes = int64(requestBytes), int64(responseBytes) //nolint:gosec // G115: written from int64
-	e.Duration = int64(micros) * 1000                                           //nolint:gosec // G115: written from int64
+	e.RequestBytes, e.ResponseBytes = int64(requestBytes), int64(responseBytes)
+	e.Duration = int64(micros) * 1000
 	e.HeaderOrder, e.Claimed, e.Actor = event.Hash(order), event.Hash(claimed), event.Hash(actor)
 	e.NewSession, e.NewDevice = event.Hash(newSession), event.Hash(newDev)
 	for i, key := range keys {

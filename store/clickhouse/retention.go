@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,13 +16,13 @@ func (s *Store) applyRetention(ctx context.Context) error {
 	if err := s.scalar(ctx, &volumes, sql, s.cfg.StoragePolicy); err != nil {
 		return err
 	}
-	tiered := len(volumes) == 2 && volumes[0] == "hot" && volumes[1] == "cold"
+	tiered := slices.Contains(volumes, "cold")
 	if tiered {
 		if err := s.setStoragePolicy(ctx); err != nil {
 			return err
 		}
 	} else {
-		s.log.Info("clickhouse has no storage policy with volumes hot and cold: events stay on one disk", "policy", s.cfg.StoragePolicy)
+		s.log.Info("clickhouse has no storage policy with a volume named cold: events stay on one disk", "policy", s.cfg.StoragePolicy)
 	}
 	for table, ttl := range s.cfg.lifetimes(tiered) {
 		if err := s.setLifetime(ctx, table, ttl); err != nil {

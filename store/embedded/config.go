@@ -92,7 +92,8 @@ func (c Config) Validate() error {
 
 // serverConfig is config.xml. Local mode starts with small pools and a mark
 // cache of 5 GiB; both are set for one small machine. listen_host keeps the
-// ports off ::1 as well as off the network.
+// ports off ::1 as well as off the network. The hot volume is named default so
+// that a table can move from the default policy to this one.
 var serverConfig = template.Must(template.New("config.xml").Funcs(template.FuncMap{"xml": escapeXML}).Parse(`<clickhouse>
   <users_config>{{xml .Dir}}/users.xml</users_config>
   <listen_host>127.0.0.1</listen_host>
@@ -121,7 +122,7 @@ var serverConfig = template.Must(template.New("config.xml").Funcs(template.FuncM
     </disks>
     <policies>
       <weir>
-        <volumes><hot><disk>default</disk></hot><cold><disk>cold</disk></cold></volumes>
+        <volumes><default><disk>default</disk></default><cold><disk>cold</disk></cold></volumes>
         <move_factor>0</move_factor>
       </weir>
     </policies>

@@ -52,7 +52,7 @@ func library(t *testing.T) embedded.Binary {
 		}
 		path = filepath.Join(dir, "libchdb.so")
 	}
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil { //nolint:gosec // G703: the tester's own environment
 		if slices.Contains(strings.Split(os.Getenv("WEIR_REQUIRE"), ","), "clickhouse") {
 			t.Fatalf("clickhouse engine library required: %v", err)
 		}
@@ -189,7 +189,7 @@ func TestFilesArePrivate(t *testing.T) {
 			t.Errorf("%s has mode %o, want 600", name, info.Mode().Perm())
 		}
 	}
-	users, err := os.ReadFile(filepath.Join(dir, "users.xml"))
+	users, err := os.ReadFile(filepath.Join(dir, "users.xml")) //nolint:gosec // G304: our own directory
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestFilesArePrivate(t *testing.T) {
 			t.Errorf("the password of %s stands in users.xml or on the command line", name)
 		}
 	}
-	source, err := os.ReadFile(filepath.Join(dir, "grafana/datasource.yaml"))
+	source, err := os.ReadFile(filepath.Join(dir, "grafana/datasource.yaml")) //nolint:gosec // G304: our own directory
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestUsersAndTheirLimits(t *testing.T) {
 }
 
 func TestFixedPort(t *testing.T) {
-	busy, err := net.Listen("tcp4", "127.0.0.1:0")
+	busy, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestSecondEngineOnSameDirectory(t *testing.T) {
 func TestStopWithIdleClient(t *testing.T) {
 	e := newEngine(t, t.TempDir(), func(c *embedded.Config) { c.StopTimeout = 500 * time.Millisecond })
 	start(t, e)
-	client, err := net.Dial("tcp", e.Endpoint().HTTP)
+	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", e.Endpoint().HTTP)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,10 +360,10 @@ func parentMain(dir string) {
 		err = e.Start(context.Background())
 	}
 	if err != nil {
-		fmt.Println(err)
+		_, _ = fmt.Fprintln(os.Stdout, err)
 		os.Exit(1)
 	}
-	fmt.Println(e.PID())
+	_, _ = fmt.Fprintln(os.Stdout, e.PID())
 	select {}
 }
 
@@ -379,7 +379,7 @@ func processState(pid int) string {
 
 func TestParentDeathEndsChild(t *testing.T) {
 	dir := t.TempDir()
-	parent := exec.CommandContext(t.Context(), "/proc/self/exe", parentArg, dir)
+	parent := exec.CommandContext(t.Context(), "/proc/self/exe", parentArg, dir) //nolint:gosec // G204: this test
 	parent.Env = append(os.Environ(), "TEST_LIBRARY="+library(t).Path)
 	out, err := parent.StdoutPipe()
 	if err != nil {

@@ -235,7 +235,7 @@ func verifyLibrary(ctx context.Context, path string, progress Progress) error {
 	if err != nil {
 		return fmt.Errorf("engine library: %w", err)
 	}
-	if got, err := os.ReadFile(path + ".verified"); err == nil && string(got) == want {
+	if got, err := os.ReadFile(path + ".verified"); err == nil && string(got) == want { //nolint:gosec // G304: beside the library
 		return nil
 	}
 	progress("check the engine's SHA-256", 0, 0)
@@ -247,7 +247,7 @@ func verifyLibrary(ctx context.Context, path string, progress Progress) error {
 }
 
 func verifiedMark(path string) (string, error) {
-	info, err := os.Stat(path)
+	info, err := os.Stat(path) //nolint:gosec // G703: the library that the operator named
 	if err != nil {
 		return "", err
 	}
@@ -259,7 +259,7 @@ func markVerified(path string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path+".verified", []byte(mark), 0o600)
+	return os.WriteFile(path+".verified", []byte(mark), 0o600) //nolint:gosec // G703: beside the library
 }
 
 func checkDigest(ctx context.Context, path, want string) error {
@@ -345,7 +345,7 @@ func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("engine cache: %w", err)
 	}
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // G115: a descriptor fits
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
 		}

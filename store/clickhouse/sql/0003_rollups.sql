@@ -1,7 +1,7 @@
 -- Roll-ups are fed by the same insert as events and deduplicated by the same
 -- token, so their sums stay exact when an insert is repeated. Shadowed copies
 -- (flag {{flag "shadowed"}}) are left out: they are a second look at one request.
--- SQL SECURITY INVOKER: the definer's later removal must not stop inserts.
+-- They run as the user who migrated: that user must stay, or inserts stop.
 CREATE TABLE IF NOT EXISTS {{.DB}}.routes_by_hour{{.OnCluster}} (
     site LowCardinality(String),
     hour DateTime('UTC'),
@@ -25,7 +25,7 @@ ORDER BY (site, hour, method, route, role)
 SETTINGS {{.Dedup}};
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{.DB}}.routes_by_hour_feed{{.OnCluster}} TO {{.DB}}.routes_by_hour
-SQL SECURITY INVOKER AS
+AS
 SELECT
     site,
     toStartOfHour(toDateTime(time, 'UTC')) AS hour,
@@ -69,7 +69,7 @@ ORDER BY (site, hour, actor)
 SETTINGS {{.Dedup}};
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{.DB}}.actors_by_hour_feed{{.OnCluster}} TO {{.DB}}.actors_by_hour
-SQL SECURITY INVOKER AS
+AS
 SELECT
     site,
     toStartOfHour(toDateTime(time, 'UTC')) AS hour,

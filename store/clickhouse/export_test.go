@@ -1,0 +1,23 @@
+package clickhouse
+
+import (
+	"context"
+	"testing"
+)
+
+// Exec runs a statement without an answer as the writer.
+func (s *Store) Exec(ctx context.Context, sql string) error { return s.exec(ctx, sql) }
+
+// Statements returns every statement of a migration from nothing.
+func Statements(t *testing.T, cfg Config) []string {
+	t.Helper()
+	list := cfg.bootstrap()
+	migrations, err := cfg.migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range migrations {
+		list = append(list, m.statements...)
+	}
+	return list
+}
