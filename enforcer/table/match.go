@@ -186,10 +186,11 @@ func routeFits(route []byte, ev *event.Event) bool {
 			}
 		}
 	}
-	return string(route) == ev.Route || string(route) == "*" || ev.Route == "" && templateFits(route, ev.Path)
+	return string(route) == ev.Route || string(route) == "*" || ev.Route == "" && TemplateFits(route, ev.Path)
 }
 
-func templateFits(route []byte, path string) bool {
+// TemplateFits reports whether a path fits a route template.
+func TemplateFits[T ~string | ~[]byte](route T, path string) bool {
 	for i := 0; ; {
 		if i == len(route) {
 			return path == ""
