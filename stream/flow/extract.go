@@ -56,6 +56,7 @@ type Extractor struct {
 	fallback string
 	lookup   func(netip.Addr) Network
 	owners   *owners
+	payloads *payloads
 }
 
 type hostSuffix struct{ suffix, site string }
@@ -78,6 +79,7 @@ func NewExtractor(cfg Config) (*Extractor, error) {
 	e := &Extractor{
 		keys: cfg.Keys, sites: map[string]*siteMap{}, hosts: map[string]string{},
 		fallback: cfg.DefaultSite, lookup: cfg.Lookup, owners: newOwners(cfg.Sessions),
+		payloads: loadPayloads(),
 	}
 	for i, s := range cfg.Sites {
 		if s.Name == "" || e.sites[s.Name] != nil {
@@ -208,6 +210,7 @@ func (e *Extractor) Begin(x *Exchange, ev *event.Event) {
 	ev.QueryKeys = queryKeys(r.query, &r.shape)
 	done := r.readBody()
 	defer done()
+	e.classify(r, ev)
 	claimed := e.identify(r, ev)
 	e.objects(r, ev, claimed)
 	if v, ok := r.find(p.opens); ok {

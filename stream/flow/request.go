@@ -21,7 +21,8 @@ type request struct {
 	form     []pair
 	body     []byte // decoded, or nil
 	flags    event.Flags
-	answer   bool // selectors read the answer
+	answer   bool   // selectors read the answer
+	text     []byte // for payload patterns
 }
 
 var requests = sync.Pool{New: func() any { return &request{} }}
@@ -30,10 +31,13 @@ var requests = sync.Pool{New: func() any { return &request{} }}
 func (r *request) release() {
 	clear(r.form)
 	clear(r.ptrs.values)
-	r.ptrs.ambiguous, r.ptrs.names = false, nil
-	*r = request{ptrs: r.ptrs, form: r.form[:0], segments: r.segments}
+	clear(r.text)
 	clear(r.segments.seg[:r.segments.n])
-	r.segments.n = 0
+	r.ptrs.ambiguous, r.ptrs.names = false, nil
+	r.x, r.plan, r.path, r.query, r.body = nil, nil, "", "", nil
+	r.heads, r.shape = heads{}, shape{}
+	r.form, r.text, r.segments.n, r.segments.more = r.form[:0], r.text[:0], 0, false
+	r.flags, r.answer = 0, false
 	requests.Put(r)
 }
 
