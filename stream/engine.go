@@ -1,0 +1,76 @@
+package stream
+
+import (
+	"context"
+	"io"
+
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// Engine is the pure fold that a partition's events run through. It is called
+// from one goroutine at a time. The same records in the same order must give
+// the same results and the same state, byte for byte.
+type Engine interface {
+	// Observe takes one event. ev and its strings are valid during the call
+	// only; the Result until the next call.
+	Observe(ev *event.Event, pos verdict.Position) Result
+	// Control takes an operator's record.
+	Control(c *verdict.Control, pos verdict.Position) []verdict.Verdict
+	// Snapshot writes the whole state, Restore replaces it with one written
+	// before by the same or an older version. After a failed Restore the engine
+	// is thrown away.
+	Snapshot(w io.Writer) error
+	Restore(r io.Reader) error
+}
+
+// Result is what the engine says of one event.
+type Result struct {
+	Actor event.Hash
+	// Route is the learned template where the flow map declares none.
+	Route    string
+	Verdicts []verdict.Verdict
+}
+
+// Row joins the engine's word to one stored event.
+type Row struct {
+	Actor event.Hash
+	Route string
+	// Shadowed rows are copies that did not feed the engine: FlagShadowed is to
+	// be set on them.
+	Shadowed bool
+}
+
+// Store takes announced ranges. Insert returns when the batch is as durable as
+// the store makes it. It may be called again with the same token after an error
+// or a crash, possibly by another process: the same token must have the effect
+// of one insert. A store with several tables appends "/" and the table's name.
+//
+// Insert must not keep the batch. It may block; detection goes on meanwhile. An
+// error is retried with back-off until the owner stops, unless it (or one it
+// wraps) has a method Permanent() bool that returns true: then the batch is
+// counted as lost with the cause "rejected".
+type Store interface {
+	Insert(ctx context.Context, token string, b *Batch) error
+}
+
+// Batch is one announced range [From, To) of one partition.
+type Batch struct {
+	Topic     string
+	Partition int32
+	From, To  int64
+	Records   []Stored
+	// Rows is the number of rows in all records together.
+	Rows int
+}
+
+// Stored is one record of a Batch. Control records, undecodable ones and wholly
+// repeated ones are not in it.
+type Stored struct {
+	Record Record
+	// Skip is how many leading events of the record are repeats and must not be
+	// stored; Rows belong to the events from Skip on. Without an engine Rows is
+	// nil and the record counts as one row.
+	Skip int
+	Rows []Row
+}

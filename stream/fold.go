@@ -1,0 +1,168 @@
+package stream
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+	"github.com/weirproject/weir/stream/wire"
+)
+
+// fold is a partition's state and the one way to advance it: records in, rows
+// and verdicts out. The owner's engine cursor, the store cursor's second reading
+// and Replay all use it, which is why they agree.
+type fold struct {
+	topic     string
+	partition int32
+	lineage   string
+	// engine is nil for topics that are only stored.
+	engine Engine
+	marks  marks
+	prefer preference
+	// next is the offset of the first record that is not part of the state.
+	next   int64
+	events uint64
+
+	decoder *wire.Decoder
+	ev      event.Event
+	routes  map[string]string
+}
+
+// maxRoutes bounds the interned route templates; past it the table starts anew.
+const maxRoutes = 4096
+
+func newFold(topic string, partition int32, engine Engine) *fold {
+	return &fold{
+		topic: topic, partition: partition, engine: engine, decoder: wire.NewDecoder(wire.Limits{}),
+		routes: make(map[string]string),
+	}
+}
+
+// folded is what one record gave.
+type folded struct {
+	chunk chunk
+	// events is the number of new events, repeated and missing those that the
+	// producer's numbers revealed.
+	events   int
+	repeated int
+	missing  uint64
+	// bad says why the record could not be used; its events, if its headers can
+	// be believed, are lost.
+	bad     error
+	badRows int
+}
+
+// observed, when set, sees each event after the engine did.
+type observed func(ev *event.Event, pos verdict.Position, res Result)
+
+// apply advances the state by one record, which must be at or after f.next.
+// emit receives the verdicts in order; they are valid during the call only.
+func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) folded {
+	out := folded{chunk: chunk{stored: Stored{Record: *rec}, offset: rec.Offset, next: rec.Offset + 1}}
+	f.next = rec.Offset + 1
+	if f.engine == nil {
+		out.events, out.chunk.rows = 1, 1
+		return out
+	}
+	info, err := wire.ParseInfo(rec.Headers)
+	if err != nil {
+		out.bad = err
+		return out
+	}
+	if info.Kind == wire.KindControl {
+		out.bad = f.control(rec, emit)
+		return out
+	}
+	batch, err := f.decoder.Decode(info, rec.Value)
+	if err != nil {
+		out.bad, out.badRows = err, info.Count
+		return out
+	}
+	n := batch.Len()
+	out.repeated, out.missing = f.marks.take(info.Producer, info.First, n, rec.Offset)
+	out.events = n - out.repeated
+	if out.events == 0 {
+		return out
+	}
+	rows := make([]Row, 0, out.events)
+	for i := out.repeated; i < n; i++ {
+		batch.Event(i, &f.ev)
+		rows = append(rows, f.observe(rec.Offset, i, emit, seen))
+	}
+	f.events += uint64(len(rows))
+	out.chunk.stored.Skip, out.chunk.stored.Rows, out.chunk.rows = out.repeated, rows, len(rows)
+	return out
+}
+
+func (f *fold) observe(offset int64, row int, emit func(*verdict.Verdict), seen observed) Row {
+	pos := verdict.Position{Partition: f.partition, Offset: offset, Row: int32(row)} //nolint:gosec // the decoder bounds rows
+	if f.prefer.shadowed(&f.ev) {
+		return Row{Shadowed: true}
+	}
+	res := f.engine.Observe(&f.ev, pos)
+	for i := range res.Verdicts {
+		emit(&res.Verdicts[i])
+	}
+	if seen != nil {
+		seen(&f.ev, pos, res)
+	}
+	return Row{Actor: res.Actor, Route: f.intern(res.Route)}
+}
+
+// intern keeps one copy of a route template that may alias the engine's memory.
+func (f *fold) intern(route string) string {
+	if route == "" {
+		return ""
+	}
+	if s, ok := f.routes[route]; ok {
+		return s
+	}
+	if len(f.routes) >= maxRoutes {
+		clear(f.routes)
+	}
+	s := strings.Clone(route)
+	f.routes[s] = s
+	return s
+}
+
+func (f *fold) control(rec *Record, emit func(*verdict.Verdict)) error {
+	c, err := wire.ParseControl(rec.Value)
+	if err != nil {
+		return err
+	}
+	vs := f.engine.Control(&c, verdict.Position{Partition: f.partition, Offset: rec.Offset})
+	for i := range vs {
+		emit(&vs[i])
+	}
+	return nil
+}
+
+// snapshot writes the state.
+func (f *fold) snapshot(w io.Writer, stored int64) error {
+	m := &snapshotMeta{
+		topic: f.topic, partition: f.partition, offset: f.next, stored: stored, lineage: f.lineage, events: f.events,
+		marks: f.marks, prefer: f.prefer,
+	}
+	return writeSnapshot(w, m, f.engine.Snapshot)
+}
+
+// restoreFold reads a snapshot whose checksum was checked into a new engine.
+func restoreFold(r io.Reader, topic string, partition int32, engine Engine) (*fold, *snapshotMeta, error) {
+	buf := bufio.NewReaderSize(r, 256<<10)
+	m, err := readSnapshotMeta(buf)
+	if err != nil {
+		return nil, nil, err
+	}
+	if m.topic != topic || m.partition != partition {
+		return nil, nil, fmt.Errorf("%w: it belongs to %q partition %d", ErrSnapshotCorrupt, m.topic, m.partition)
+	}
+	if err := engine.Restore(&trailingSum{r: buf}); err != nil {
+		return nil, nil, fmt.Errorf("engine state: %w", err)
+	}
+	f := newFold(topic, partition, engine)
+	f.marks, f.prefer, f.next, f.events, f.lineage = m.marks, m.prefer, m.offset, m.events, m.lineage
+	return f, m, nil
+}

@@ -1,0 +1,168 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// ErrExpired says that retention has taken records that were asked for.
+var ErrExpired = errors.New("records have expired from the log")
+
+// ErrPastEnd says that the log ends before the records that were asked for.
+var ErrPastEnd = errors.New("the log ends before that offset")
+
+// partitionReader reads one partition from an offset on, beside any group.
+type partitionReader struct {
+	client *kgo.Client
+}
+
+func newPartitionReader(c Connection, topic string, partition int32, from int64) (*partitionReader, error) {
+	cl, err := c.client(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(from)}}),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // after retention: the caller sees the jump
+		kgo.FetchMaxWait(500*time.Millisecond), kgo.FetchMinBytes(1), kgo.FetchMaxBytes(8<<20),
+		kgo.FetchMaxPartitionBytes(4<<20), kgo.MaxConcurrentFetches(1),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &partitionReader{client: cl}, nil
+}
+
+// poll returns the next records, at least one, or ctx's error. Faults of the
+// connection are retried inside.
+func (r *partitionReader) poll(ctx context.Context) ([]Record, error) {
+	retry := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
+	for {
+		fs := r.client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		var recs []Record
+		fs.EachRecord(func(k *kgo.Record) { recs = append(recs, recordOf(k)) })
+		if len(recs) > 0 {
+			return recs, nil
+		}
+		if err := fs.Err(); errors.Is(err, kgo.ErrClientClosed) || !retry.wait(ctx) {
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+func (r *partitionReader) close() { r.client.Close() }
+
+// ReadRange calls fn with the records [from, to) of one partition in order. It
+// returns ErrExpired or ErrPastEnd when the log does not hold all of them.
+func ReadRange(ctx context.Context, c Connection, topic string, partition int32, from, to int64, fn func(*Record) error) error {
+	if from >= to {
+		return nil
+	}
+	r, err := newPartitionReader(c, topic, partition, from)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	start, end, err := bounds(ctx, r.client, topic, partition)
+	switch {
+	case err != nil:
+		return err
+	case from < start:
+		return fmt.Errorf("%s partition %d: offset %d: %w, which begins at %d now", topic, partition, from, ErrExpired, start)
+	case to > end:
+		return fmt.Errorf("%s partition %d: offset %d: %w, which is %d", topic, partition, to, ErrPastEnd, end)
+	}
+	for next := from; next < to; {
+		recs, err := r.poll(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range recs {
+			if recs[i].Offset > next {
+				return fmt.Errorf("%s partition %d: offset %d: %w while reading", topic, partition, next, ErrExpired)
+			}
+			if recs[i].Offset >= to {
+				return nil
+			}
+			if err := fn(&recs[i]); err != nil {
+				return err
+			}
+			next = recs[i].Offset + 1
+		}
+	}
+	return nil
+}
+
+// bounds returns the first offset the log holds and the one after its last.
+func bounds(ctx context.Context, cl *kgo.Client, topic string, partition int32) (start, end int64, err error) {
+	adm := kadm.NewClient(cl)
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return 0, 0, fmt.Errorf("log start of %s: %w", topic, err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, 0, fmt.Errorf("log end of %s: %w", topic, err)
+	}
+	for dst, l := range map[*int64]kadm.ListedOffsets{&start: starts, &end: ends} {
+		o, ok := l.Lookup(topic, partition)
+		if !ok {
+			return 0, 0, fmt.Errorf("%s has no partition %d", topic, partition)
+		}
+		if o.Err != nil {
+			return 0, 0, fmt.Errorf("offsets of %s partition %d: %w", topic, partition, o.Err)
+		}
+		*dst = o.Offset
+	}
+	return start, end, nil
+}
+
+// ReplayConfig says what Replay computes again.
+type ReplayConfig struct {
+	Connection Connection
+	Topic      string // default weir.events
+	Partition  int32
+	Snapshots  SnapshotStore
+	NewEngine  func(partition int32) Engine
+	// From and To bound the records that are shown, To exclusive. The state comes
+	// from the newest snapshot at or below From.
+	From, To int64
+}
+
+// Replay computes the engine's results for [From, To) again, from a snapshot and
+// the log, and calls seen after each event. It returns ErrExpired when neither a
+// snapshot nor the log reaches back far enough.
+func Replay(ctx context.Context, c ReplayConfig, seen func(ev *event.Event, pos verdict.Position, res Result)) error {
+	if c.Topic == "" {
+		c.Topic = TopicEvents
+	}
+	m, err := newGroupMetrics(nil)
+	if err != nil {
+		return err
+	}
+	v := &vault{
+		store: c.Snapshots, topic: c.Topic, partition: c.Partition, newEngine: c.NewEngine, metrics: m, log: quiet,
+	}
+	f, _, err := v.newest(ctx, c.From, func(string) bool { return true })
+	if err != nil {
+		return err
+	}
+	if f == nil {
+		f = newFold(c.Topic, c.Partition, c.NewEngine(c.Partition))
+	}
+	return ReadRange(ctx, c.Connection, c.Topic, c.Partition, f.next, c.To, func(rec *Record) error {
+		show := seen
+		if rec.Offset < c.From {
+			show = nil
+		}
+		f.apply(rec, func(*verdict.Verdict) {}, show)
+		return nil
+	})
+}

@@ -1,0 +1,119 @@
+package stream
+
+import (
+	"context"
+	"time"
+)
+
+// snapshotPatience is how long a finished snapshot waits for the store cursor
+// to reach it. A snapshot past the store cursor is good for detection, but a
+// restart then has to compute the rows in between from the one before.
+const snapshotPatience = 10 * time.Second
+
+// idle is how long the engine cursor waits for records before it looks at the
+// snapshot clock; 0 when there is nothing to save.
+func (o *owner) idle() time.Duration {
+	if o.fold.engine == nil || o.fold.next == o.savedNext {
+		return 0
+	}
+	return max(o.cfg.SnapshotInterval-time.Since(o.lastSaved), time.Millisecond)
+}
+
+func (o *owner) vaultAt() int64 { return o.savedNext }
+
+func (o *owner) snapshotDue() bool {
+	f := o.fold
+	if f.engine == nil || f.next == o.savedNext {
+		return false
+	}
+	return time.Since(o.lastSaved) >= o.cfg.SnapshotInterval || f.events-o.savedEvents >= o.cfg.SnapshotEvents
+}
+
+// beginSnapshot writes the state between two records and lets it settle beside
+// the engine. While one is settling no other begins.
+func (o *owner) beginSnapshot(ctx context.Context) {
+	if !o.snapMu.TryLock() {
+		o.lastSaved = time.Now() // try again after the interval, without spinning
+		return
+	}
+	w, offset := o.writeSnapshot(ctx)
+	if w == nil {
+		o.snapMu.Unlock()
+		return
+	}
+	o.wg.Go(func() {
+		defer o.snapMu.Unlock()
+		if o.cfg.Store != nil {
+			o.awaitStored(ctx, offset)
+		}
+		o.settle(ctx, w, offset)
+	})
+}
+
+// awaitStored gives the store cursor snapshotPatience, or until the owner stops.
+func (o *owner) awaitStored(ctx context.Context, offset int64) {
+	ctx, cancel := context.WithTimeout(ctx, snapshotPatience)
+	defer cancel()
+	o.wg.Go(func() {
+		select {
+		case <-o.drain:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	o.stored.wait(ctx, offset)
+}
+
+func (o *owner) writeSnapshot(ctx context.Context) (SnapshotWriter, int64) {
+	o.lastSaved = time.Now()
+	w, err := o.vault.create(ctx, o.fold, o.stored.load(), o.cfg.At)
+	if err != nil {
+		o.log.Error("snapshot failed; the one before it stays in use", "topic", o.cfg.Topic, "partition", o.partition, "err", err)
+		return nil, 0
+	}
+	o.savedNext, o.savedEvents = o.fold.next, o.fold.events
+	return w, o.fold.next
+}
+
+// settle commits a snapshot once every verdict before it is on the log: a state
+// that has given a verdict must never be restored while the verdict is missing.
+func (o *owner) settle(ctx context.Context, w SnapshotWriter, offset int64) {
+	for {
+		confirmed, changed := o.outbox.confirmed()
+		if confirmed >= offset {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			_ = w.Abort() // the remains are swept by a later Create
+			return
+		case <-changed:
+		}
+	}
+	if err := w.Commit(); err != nil {
+		o.vault.count("failed")
+		o.log.Error("snapshot failed; the one before it stays in use", "topic", o.cfg.Topic, "partition", o.partition, "err", err)
+		return
+	}
+	o.vault.count("saved")
+	o.cfg.At("snapdone")
+	if err := o.vault.prune(ctx, o.stored.load(), o.cfg.KeepSnapshots, o.cfg.DailyFor, time.Now()); err != nil {
+		o.log.Warn("old snapshots could not be removed", "topic", o.cfg.Topic, "partition", o.partition, "err", err)
+	}
+}
+
+// saveLast saves the state when the partition is handed over, so that the next
+// owner starts where this one ended.
+func (o *owner) saveLast(ctx context.Context) {
+	if o.fold.engine == nil {
+		return
+	}
+	o.snapMu.Lock() // one that is settling ends first; ctx ends it
+	defer o.snapMu.Unlock()
+	if o.fold.next == o.savedNext {
+		return
+	}
+	if w, offset := o.writeSnapshot(ctx); w != nil {
+		o.settle(ctx, w, offset)
+	}
+}
