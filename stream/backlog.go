@@ -14,9 +14,9 @@ type chunk struct {
 	next   int64
 }
 
-func (c *chunk) bytes() int { return c.stored.Record.bytes() + len(c.stored.Rows)*rowBytes }
+func (c *chunk) bytes() int { return c.stored.Record.bytes() + c.rows*rowBytes }
 
-const rowBytes = 40
+const rowBytes = 24
 
 // backlog holds what the engine cursor has passed and the store cursor has not
 // taken. Policy when it is full: from there on only the offset is remembered
@@ -29,6 +29,8 @@ type backlog struct {
 	limit  int
 	// next is the engine cursor as far as this queue has been told.
 	next int64
+	// from is where keeping resumed: the second reading had what is below.
+	from int64
 	// gap is the first offset that was not kept; -1 when none is missing.
 	gap  int64
 	wake chan struct{}
@@ -46,6 +48,8 @@ func (b *backlog) add(c chunk) (kept bool) {
 	switch {
 	case b.gap >= 0:
 		return false
+	case c.offset < b.from:
+		return true
 	case b.bytes+c.bytes() > b.limit && len(b.chunks) > 0:
 		b.gap = c.offset
 	default:
@@ -79,15 +83,16 @@ func (b *backlog) pop() (c chunk, ok bool, gap int64) {
 }
 
 // reopen keeps chunks again if the reader at offset at is within distance
-// records of the engine cursor, and returns the offset where they will begin.
+// records of the engine cursor, and returns the offset where they will begin:
+// the engine cursor, or at, when the reader has overtaken it.
 func (b *backlog) reopen(at, distance int64) (from int64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.next-at > distance {
 		return 0, false
 	}
-	b.gap = -1
-	return b.next, true
+	b.gap, b.from = -1, max(b.next, at)
+	return b.from, true
 }
 
 // oldest returns the log time of the oldest waiting chunk.

@@ -32,45 +32,14 @@ type Result struct {
 	Verdicts []verdict.Verdict
 }
 
-// Row joins the engine's word to one stored event.
-type Row struct {
-	Actor event.Hash
-	Route string
-	// Shadowed rows are copies that did not feed the engine: FlagShadowed is to
-	// be set on them.
-	Shadowed bool
-}
-
 // Store takes announced ranges. Insert returns when the batch is as durable as
 // the store makes it. It may be called again with the same token after an error
 // or a crash, possibly by another process: the same token must have the effect
 // of one insert. A store with several tables appends "/" and the table's name.
 //
 // Insert must not keep the batch. It may block; detection goes on meanwhile. An
-// error is retried with back-off until the owner stops, unless it (or one it
-// wraps) has a method Permanent() bool that returns true: then the batch is
-// counted as lost with the cause "rejected".
+// error is retried with back-off until the owner stops, unless it was made by
+// Permanent: then the batch is counted as lost with the cause "rejected".
 type Store interface {
 	Insert(ctx context.Context, token string, b *Batch) error
-}
-
-// Batch is one announced range [From, To) of one partition.
-type Batch struct {
-	Topic     string
-	Partition int32
-	From, To  int64
-	Records   []Stored
-	// Rows is the number of rows in all records together.
-	Rows int
-}
-
-// Stored is one record of a Batch. Control records, undecodable ones and wholly
-// repeated ones are not in it.
-type Stored struct {
-	Record Record
-	// Skip is how many leading events of the record are repeats and must not be
-	// stored; Rows belong to the events from Skip on. Without an engine Rows is
-	// nil and the record counts as one row.
-	Skip int
-	Rows []Row
 }

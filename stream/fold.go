@@ -82,34 +82,42 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 		return out
 	}
 	n := batch.Len()
-	out.repeated, out.missing = f.marks.take(info.Producer, info.First, n, rec.Offset)
-	out.events = n - out.repeated
-	if out.events == 0 {
+	repeated, missing, err := f.marks.take(info.Producer, info.First, n, rec.Offset)
+	out.missing = missing
+	switch {
+	case err != nil:
+		out.bad, out.badRows = err, n
+		return out
+	case repeated:
+		out.repeated = n
 		return out
 	}
-	rows := make([]Row, 0, out.events)
-	for i := out.repeated; i < n; i++ {
+	st := &out.chunk.stored
+	st.Actors, st.Routes = make([]event.Hash, n), make([]string, n)
+	for i := range n {
 		batch.Event(i, &f.ev)
-		rows = append(rows, f.observe(rec.Offset, i, emit, seen))
+		f.observe(rec.Offset, i, st, emit, seen)
 	}
-	f.events += uint64(len(rows))
-	out.chunk.stored.Skip, out.chunk.stored.Rows, out.chunk.rows = out.repeated, rows, len(rows)
+	f.events += uint64(n) //nolint:gosec // a count
+	out.events, out.chunk.rows = n, n
 	return out
 }
 
-func (f *fold) observe(offset int64, row int, emit func(*verdict.Verdict), seen observed) Row {
-	pos := verdict.Position{Partition: f.partition, Offset: offset, Row: int32(row)} //nolint:gosec // the decoder bounds rows
+func (f *fold) observe(offset int64, i int, st *Stored, emit func(*verdict.Verdict), seen observed) {
+	row := int32(i) //nolint:gosec // the decoder bounds rows
 	if f.prefer.shadowed(&f.ev) {
-		return Row{Shadowed: true}
+		st.Shadowed = append(st.Shadowed, row)
+		return
 	}
+	pos := verdict.Position{Partition: f.partition, Offset: offset, Row: row}
 	res := f.engine.Observe(&f.ev, pos)
-	for i := range res.Verdicts {
-		emit(&res.Verdicts[i])
+	for k := range res.Verdicts {
+		emit(&res.Verdicts[k])
 	}
 	if seen != nil {
 		seen(&f.ev, pos, res)
 	}
-	return Row{Actor: res.Actor, Route: f.intern(res.Route)}
+	st.Actors[i], st.Routes[i] = res.Actor, f.intern(res.Route)
 }
 
 // intern keeps one copy of a route template that may alias the engine's memory.

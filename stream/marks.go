@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -23,15 +24,20 @@ type mark struct {
 	offset int64  // where the producer was last seen, for eviction
 }
 
+// errOverlap says that a record repeats some of a producer's numbers and not
+// others. Producers send a record again whole or not at all, so its numbers are
+// not to be believed.
+var errOverlap = errors.New("event numbers overlap those of an earlier record")
+
 // take accounts a record of count events, the first numbered first, found at
-// offset. It returns how many leading events were seen before and how many
-// events are missing before the first.
-func (m *marks) take(producer string, first uint64, count int, offset int64) (seen int, gap uint64) {
+// offset: repeated when it was taken before, missing the events before it that
+// never came.
+func (m *marks) take(producer string, first uint64, count int, offset int64) (repeated bool, missing uint64, err error) {
 	if m.byProducer == nil {
 		m.byProducer = make(map[string]mark)
 	}
+	end := first + uint64(count) //nolint:gosec // the decoder bounds count
 	old, known := m.byProducer[producer]
-	end := first + uint64(count) //nolint:gosec // count is bounded by the decoder
 	switch {
 	case !known:
 		// Numbers start at 1 with a producer's incarnation, but its first records
@@ -42,14 +48,14 @@ func (m *marks) take(producer string, first uint64, count int, offset int64) (se
 		producer = strings.Clone(producer)
 	case end <= old.next:
 		m.byProducer[producer] = mark{next: old.next, offset: offset}
-		return count, 0
+		return true, 0, nil
 	case first < old.next:
-		seen = int(old.next - first) //nolint:gosec // less than count
+		return false, 0, errOverlap
 	default:
-		gap = first - old.next
+		missing = first - old.next
 	}
 	m.byProducer[producer] = mark{next: end, offset: offset}
-	return seen, gap
+	return false, missing, nil
 }
 
 // evict forgets the producer unseen for longest; offsets are unique per

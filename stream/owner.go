@@ -278,6 +278,7 @@ func (o *owner) take(ctx context.Context, rec *Record) {
 		}
 	}
 	o.engineTime.Store(rec.Time.UnixNano())
+	o.storeTime.CompareAndSwap(0, rec.Time.UnixNano())
 	o.engine.set(f.next)
 }
 

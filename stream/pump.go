@@ -148,7 +148,7 @@ func (o *owner) flush(ctx context.Context, sp *span) error {
 // insert tries until the store takes the batch, refuses it for good, or the
 // owner stops.
 func (o *owner) insert(ctx context.Context, token string, b *Batch) error {
-	retry := backoff{first: 50 * time.Millisecond, most: 10 * time.Second}
+	retry := backoff{first: 50 * time.Millisecond, most: 5 * time.Second}
 	for {
 		err := o.cfg.Store.Insert(ctx, token, b)
 		if err == nil {
@@ -159,8 +159,8 @@ func (o *owner) insert(ctx context.Context, token string, b *Batch) error {
 		}
 		text := err.Error()
 		o.storeErr.Store(&text)
-		var p interface{ Permanent() bool }
-		if errors.As(err, &p) && p.Permanent() {
+		var permanent permanentError
+		if errors.As(err, &permanent) {
 			o.count(causeRejected, uint64(b.Rows)) //nolint:gosec // a count
 			o.log.Error("the store refuses a range for good; its rows are lost to the store", "topic", b.Topic,
 				"partition", b.Partition, "from", b.From, "to", b.To, "rows", b.Rows, "err", err)

@@ -24,6 +24,7 @@ type Stitcher struct {
 	out     []byte
 	remap   []uint16
 	n       int
+	last    int // rows of the last Add
 	total   int
 	started bool
 	err     error
@@ -91,8 +92,19 @@ func (s *Stitcher) Add(b *Batch, partition int32, offset int64, actors []event.H
 		s.cols[colRow].u32(uint32(i))
 	}
 	s.n += n
+	s.last = n
 	s.total += n
 	return nil
+}
+
+// Mark sets flags on event i of the batch that was added last, for what only
+// the processor knows (event.FlagShadowed).
+func (s *Stitcher) Mark(i int, flags event.Flags) {
+	if s.err != nil || i < 0 || i >= s.last {
+		return
+	}
+	cell := s.cols[colFlags].fixed[4*(s.n-s.last+i):]
+	binary.LittleEndian.PutUint32(cell, binary.LittleEndian.Uint32(cell)|uint32(flags))
 }
 
 // fits reports whether b's rows and dictionary entries fit into the batch under

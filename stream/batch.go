@@ -1,0 +1,65 @@
+package stream
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/wire"
+)
+
+// Batch is one announced range [From, To) of one partition, ready for a Store.
+type Batch struct {
+	Topic     string
+	Partition int32
+	From, To  int64
+	Records   []Stored
+	// Rows is the number of rows in all records together.
+	Rows int
+}
+
+// Stored is one record of a Batch with the engine's word on each of its events.
+// Control records, undecodable and repeated ones are not in a batch. Without an
+// engine the columns are nil and a record counts as one row.
+type Stored struct {
+	Record Record
+	// Actors and Routes have an entry per event; Routes is the learned template
+	// where the flow map declares none.
+	Actors []event.Hash
+	Routes []string
+	// Shadowed are the positions of copies that did not feed the engine; they
+	// are to be stored with FlagShadowed.
+	Shadowed []int32
+}
+
+// WriteArrow writes the batch's events as the body of one ArrowStream insert
+// into the table events, joined with the engine's word, and returns the number
+// of rows.
+func (b *Batch) WriteArrow(w io.Writer) (int, error) {
+	d, s := wire.NewDecoder(wire.Limits{}), wire.NewStitcher(w)
+	for i := range b.Records {
+		r := &b.Records[i]
+		info, err := wire.ParseInfo(r.Record.Headers)
+		if err != nil {
+			return 0, Permanent(fmt.Errorf("offset %d: %w", r.Record.Offset, err))
+		}
+		events, err := d.Decode(info, r.Record.Value)
+		if err != nil {
+			return 0, Permanent(fmt.Errorf("offset %d: %w", r.Record.Offset, err))
+		}
+		if err := s.Add(events, b.Partition, r.Record.Offset, r.Actors, r.Routes); err != nil {
+			return 0, err
+		}
+		for _, row := range r.Shadowed {
+			s.Mark(int(row), event.FlagShadowed)
+		}
+	}
+	return s.Rows(), s.Close()
+}
+
+// Permanent marks an error of a Store as one that no retry will mend.
+func Permanent(err error) error { return permanentError{err} }
+
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }

@@ -1,0 +1,4 @@
+package stream
+
+// worker plays the role of a child process in the kill tests.
+func worker(role string) bool { return role != "" }
