@@ -1,0 +1,365 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sys/unix"
+)
+
+// Serve runs the embedded log until ctx ends or Config.Parent does, closes it
+// cleanly and returns nil; an error says why it could not start. It is meant to
+// be all that its process does: it sets the process's umask, and a fault inside
+// kfake ends the process, which the parent then starts again.
+func Serve(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	cfg = cfg.withDefaults()
+	// kfake creates its files with mode 0644; segments hold events.
+	unix.Umask(0o077)
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("log directory: %w", err)
+	}
+	held, err := lock(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	b := &broker{cfg: cfg, metrics: newMetrics(cfg.Registerer)}
+	if err := b.open(); err != nil {
+		return fmt.Errorf("open log in %s: %w", cfg.Dir, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if cfg.Parent != nil {
+		// Not waited for: the read ends with the process at the latest.
+		go func() {
+			_, _ = io.Copy(io.Discard, cfg.Parent)
+			cancel()
+		}()
+	}
+	err = b.announce()
+	if err == nil {
+		b.run(ctx)
+	}
+	return errors.Join(err, b.close())
+}
+
+type broker struct {
+	cfg     Config
+	metrics *metrics
+	id      incarnation
+	cluster *kfake.Cluster
+	dir     *os.File
+	// full is set while the disk is low; wrote since the last sync.
+	full, wrote atomic.Bool
+}
+
+func (b *broker) open() error {
+	creds, err := credentials(b.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	if b.id, err = openIncarnation(b.cfg.Dir); err != nil {
+		return err
+	}
+	if err = prepareLog(b.cfg.Dir, b.id.ID); err != nil {
+		return err
+	}
+	if b.dir, err = os.Open(b.cfg.Dir); err != nil {
+		return err
+	}
+	b.checkDisk()
+	b.cluster, err = kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.ClusterID(b.id.ID),
+		kfake.DataDir(filepath.Join(b.cfg.Dir, dirLog)),
+		kfake.ListenFn(b.listen),
+		kfake.EnableSASL(),
+		kfake.Superuser("SCRAM-SHA-256", creds.User, creds.Password),
+		kfake.WithLogger(logger{b.cfg.Log}),
+		kfake.BrokerConfigs(map[string]string{
+			"log.segment.bytes": strconv.FormatInt(b.cfg.SegmentBytes, 10),
+			// Time never empties a partition: an empty one would count from 0
+			// again after a restart.
+			"log.retention.ms": "-1",
+			// A group's offsets are kept for ten years, not for seven days: weir
+			// may have been switched off for longer.
+			"offsets.retention.minutes": "5256000",
+		}),
+	)
+	if err != nil {
+		b.dir.Close()
+		return err
+	}
+	b.cluster.ControlKey(int16(kmsg.Produce), b.onProduce)
+	b.cluster.ControlKey(int16(kmsg.CreateTopics), b.onCreateTopics)
+	b.cluster.ControlKey(int16(kmsg.AlterConfigs), refuseCompaction)
+	b.cluster.ControlKey(int16(kmsg.IncrementalAlterConfigs), refuseCompaction)
+	// Recovery reads segments through memory, which Go would keep.
+	debug.FreeOSMemory()
+	return nil
+}
+
+// listen takes the configured address; with port 0 the port of the last time
+// if it is still free.
+func (b *broker) listen(network, _ string) (net.Listener, error) {
+	address := b.cfg.Listen
+	host, port, _ := net.SplitHostPort(address)
+	if last, err := ReadReady(b.cfg.Dir); port == "0" && err == nil {
+		if lastHost, lastPort, err := net.SplitHostPort(last.Address); err == nil && lastHost == host {
+			if l, err := net.Listen(network, net.JoinHostPort(host, lastPort)); err == nil {
+				return newGuard(l, b.cfg.MaxConnections, b.metrics.reject), nil
+			}
+		}
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return newGuard(l, b.cfg.MaxConnections, b.metrics.reject), nil
+}
+
+// announce writes the ready file and the ready line.
+func (b *broker) announce() error {
+	address := b.cluster.ListenAddrs()[0]
+	err := writeJSON(filepath.Join(b.cfg.Dir, fileReady),
+		Ready{Address: address, Incarnation: b.id.ID, PID: os.Getpid()})
+	if err != nil {
+		return err
+	}
+	b.cfg.Log.Info("log is ready", "address", address, "incarnation", b.id.ID)
+	if b.cfg.Ready != nil {
+		if _, err := fmt.Fprintln(b.cfg.Ready, "ready", address); err != nil {
+			return fmt.Errorf("tell the parent: %w", err)
+		}
+	}
+	return nil
+}
+
+// run does the periodic work until ctx ends.
+func (b *broker) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	every := func(d time.Duration, do func()) {
+		wg.Go(func() {
+			t := time.NewTicker(d)
+			defer t.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-t.C:
+					do()
+				}
+			}
+		})
+	}
+	// kfake's own cleaner runs hourly, and after a restart not at all.
+	every(b.cfg.RetentionEvery, b.cluster.ApplyRetention)
+	every(b.cfg.SyncEvery, b.sync)
+	every(b.cfg.DiskEvery, b.checkDisk)
+	wg.Wait()
+}
+
+// sync bounds what a power failure can take: kfake itself never syncs.
+func (b *broker) sync() {
+	if !b.wrote.Swap(false) {
+		return
+	}
+	if err := unix.Syncfs(int(b.dir.Fd())); err != nil {
+		b.wrote.Store(true)
+		b.cfg.Log.Error("sync log to disk", "err", err)
+	}
+}
+
+func (b *broker) checkDisk() {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(b.dir.Fd()), &st); err != nil {
+		b.cfg.Log.Error("free disk space is unknown", "err", err)
+		return
+	}
+	free := int64(st.Bavail) * st.Bsize
+	limit := b.cfg.MinFreeBytes
+	if b.full.Load() {
+		limit += limit / 4
+	}
+	full := free < limit
+	if full != b.full.Swap(full) {
+		if full {
+			b.cfg.Log.Error("disk is nearly full: records are refused until space returns; free some or lower retention.log",
+				"free_bytes", free, "needed_bytes", b.cfg.MinFreeBytes)
+		} else {
+			b.cfg.Log.Info("disk has space again: records are accepted", "free_bytes", free)
+		}
+	}
+	b.metrics.disk(free, full)
+}
+
+// onProduce runs in kfake's loop before it handles a produce request.
+func (b *broker) onProduce(req kmsg.Request) (kmsg.Response, error, bool) {
+	if !b.full.Load() {
+		b.wrote.Store(true)
+		return nil, nil, false
+	}
+	b.cluster.KeepControl()
+	b.metrics.refused.Inc()
+	r := req.(*kmsg.ProduceRequest)
+	resp := r.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range r.Topics {
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		for _, p := range t.Partitions {
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = p.Partition, kerr.KafkaStorageError.Code // retriable
+			rp.BaseOffset = -1
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	if r.Acks == 0 {
+		return nil, nil, true
+	}
+	return resp, nil, true
+}
+
+var errCompaction = errors.New("compacted topics are not safe on the embedded log")
+
+// onCreateTopics refuses compacted topics: kfake's compaction loses records when
+// it is killed.
+func (b *broker) onCreateTopics(req kmsg.Request) (kmsg.Response, error, bool) {
+	r := req.(*kmsg.CreateTopicsRequest)
+	compact := false
+	for _, t := range r.Topics {
+		for _, c := range t.Configs {
+			compact = compact || isCompaction(c.Name, c.Value)
+		}
+	}
+	if !compact {
+		return nil, nil, false
+	}
+	b.cluster.KeepControl()
+	resp := r.ResponseKind().(*kmsg.CreateTopicsResponse)
+	for _, t := range r.Topics {
+		rt := kmsg.NewCreateTopicsResponseTopic()
+		rt.Topic, rt.ErrorCode = t.Topic, kerr.InvalidConfig.Code
+		rt.ErrorMessage = kmsg.StringPtr(errCompaction.Error())
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp, nil, true
+}
+
+// refuseCompaction closes the connection of a client that asks for it.
+func refuseCompaction(req kmsg.Request) (kmsg.Response, error, bool) {
+	compact := false
+	switch r := req.(type) {
+	case *kmsg.AlterConfigsRequest:
+		for _, res := range r.Resources {
+			for _, c := range res.Configs {
+				compact = compact || isCompaction(c.Name, c.Value)
+			}
+		}
+	case *kmsg.IncrementalAlterConfigsRequest:
+		for _, res := range r.Resources {
+			for _, c := range res.Configs {
+				compact = compact || isCompaction(c.Name, c.Value)
+			}
+		}
+	}
+	if compact {
+		return nil, errCompaction, true
+	}
+	return nil, nil, false
+}
+
+func isCompaction(name string, value *string) bool {
+	return strings.HasSuffix(name, "cleanup.policy") && value != nil && strings.Contains(*value, "compact")
+}
+
+// close saves kfake's state, forces all to disk and marks the log clean.
+func (b *broker) close() error {
+	b.cluster.Close()
+	err := unix.Syncfs(int(b.dir.Fd()))
+	if err == nil {
+		err = closeIncarnation(b.cfg.Dir, b.id)
+	}
+	err = errors.Join(err, b.dir.Close())
+	if err != nil {
+		return fmt.Errorf("close log: %w", err)
+	}
+	b.cfg.Log.Info("log is closed")
+	return nil
+}
+
+// logger passes kfake's warnings on.
+type logger struct{ log *slog.Logger }
+
+// Level is kfake's question how much to say.
+func (logger) Level() kfake.LogLevel { return kfake.LogLevelWarn }
+
+// Logf takes one line.
+func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
+	switch level {
+	case kfake.LogLevelError:
+		l.log.Error("log engine", "err", fmt.Sprintf(format, args...))
+	case kfake.LogLevelWarn:
+		l.log.Warn("log engine", "err", fmt.Sprintf(format, args...))
+	}
+}
+
+type metrics struct {
+	rejected *prometheus.CounterVec
+	refused  prometheus.Counter
+	free     prometheus.Gauge
+	isFull   prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_log_rejected_connections_total", Help: "Connections to the embedded log that its guard closed.",
+		}, []string{"reason"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_log_refused_produces_total", Help: "Produce requests refused because the disk was nearly full.",
+		}),
+		free: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "weir_log_disk_free_bytes", Help: "Free bytes of the embedded log's file system.",
+		}),
+		isFull: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "weir_log_full", Help: "1 while the embedded log refuses records because the disk is nearly full.",
+		}),
+	}
+	for _, r := range rejectReasons {
+		m.rejected.WithLabelValues(r)
+	}
+	if reg != nil {
+		reg.MustRegister(m.rejected, m.refused, m.free, m.isFull)
+	}
+	return m
+}
+
+func (m *metrics) reject(reason string) { m.rejected.WithLabelValues(reason).Inc() }
+
+func (m *metrics) disk(free int64, full bool) {
+	m.free.Set(float64(free))
+	m.isFull.Set(0)
+	if full {
+		m.isFull.Set(1)
+	}
+}
