@@ -1,0 +1,121 @@
+package sketch
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// ways is the associativity: a full set replaces its least recently seen row.
+const ways = 4
+
+// Row is one slot of a Table. V must hold no pointer: rows are written to
+// snapshots as they lie in memory, and the collector need not scan them.
+type Row[V any] struct {
+	Key uint64
+	// Seen is when the row was last used, in seconds.
+	Seen  uint32
+	Spare uint32
+	Val   V
+}
+
+// Table is a fixed-size, 4-way set-associative map from non-zero 64-bit keys.
+type Table[V any] struct {
+	rows []Row[V]
+	mask uint64
+	// used counts rows taken, evicted rows that replaced a live one.
+	used, evicted uint64
+}
+
+// NewTable returns a table of at least n rows, rounded up to a power of two.
+func NewTable[V any](n int) *Table[V] {
+	size := ways
+	for size < n {
+		size *= 2
+	}
+	return &Table[V]{rows: make([]Row[V], size), mask: uint64(size/ways - 1)}
+}
+
+// set picks the set by high bits of the key's product: keys that share low
+// bits must not share sets.
+func (t *Table[V]) set(key uint64) []Row[V] {
+	i := (key * 0x9e3779b97f4a7c15 >> 20 & t.mask) * ways
+	return t.rows[i : i+ways : i+ways]
+}
+
+// Find returns the row of key, or nil. It does not touch Seen.
+func (t *Table[V]) Find(key uint64) *Row[V] {
+	s := t.set(key)
+	for i := range s {
+		if s[i].Key == key {
+			return &s[i]
+		}
+	}
+	return nil
+}
+
+// Get returns the row of key, taking the least recently seen of its set when
+// it is not there; the second result says that the row is new (and zero). The
+// row stays valid until another key of the same set is added.
+func (t *Table[V]) Get(key uint64, now uint32) (*Row[V], bool) {
+	s := t.set(key)
+	oldest := 0
+	for i := range s {
+		if s[i].Key == key {
+			s[i].Seen = now
+			return &s[i], false
+		}
+		if s[i].Key == 0 {
+			oldest = i
+			break
+		}
+		if s[i].Seen < s[oldest].Seen {
+			oldest = i
+		}
+	}
+	r := &s[oldest]
+	if r.Key != 0 {
+		t.evicted++
+	} else {
+		t.used++
+	}
+	*r = Row[V]{Key: key, Seen: now}
+	return r, true
+}
+
+// Delete frees the row of key.
+func (t *Table[V]) Delete(key uint64) {
+	if r := t.Find(key); r != nil {
+		*r = Row[V]{}
+		t.used--
+	}
+}
+
+// Len is the number of rows, Used those taken, Evicted those replaced so far.
+func (t *Table[V]) Len() int        { return len(t.rows) }
+func (t *Table[V]) Used() uint64    { return t.used }
+func (t *Table[V]) Evicted() uint64 { return t.evicted }
+
+// Bytes is the memory of the rows.
+func (t *Table[V]) Bytes() int { return len(t.rows) * int(unsafe.Sizeof(Row[V]{})) }
+
+// Rows exposes the rows for scans in table order; do not change keys.
+func (t *Table[V]) Rows() []Row[V] { return t.rows }
+
+// State lists the table's parts for a snapshot.
+func (t *Table[V]) State(w *Writer) {
+	Put(w, []uint64{uint64(len(t.rows)), t.used, t.evicted})
+	Put(w, t.rows)
+}
+
+// SetState reads what State wrote into a table of the same size.
+func (t *Table[V]) SetState(r *Reader) error {
+	var head [3]uint64
+	if err := Take(r, head[:]); err != nil {
+		return err
+	}
+	if head[0] != uint64(len(t.rows)) {
+		return fmt.Errorf("table of %d rows does not fit one of %d: keep the sizes of the configuration that wrote the snapshot", head[0], len(t.rows))
+	}
+	t.used, t.evicted = head[1], head[2]
+	return Take(r, t.rows)
+}
