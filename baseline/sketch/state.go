@@ -117,8 +117,16 @@ func (r *Reader) Bytes(limit int) ([]byte, error) {
 	if n > uint64(limit) {
 		return nil, fmt.Errorf("snapshot string of %d bytes is over its limit of %d", n, limit)
 	}
-	b := make([]byte, n)
-	return b, r.read(b)
+	// Allocate by what arrives, never by what the length claims.
+	var b []byte
+	for uint64(len(b)) < n {
+		at := len(b)
+		b = append(b, make([]byte, min(n-uint64(at), 1<<16))...)
+		if err := r.read(b[at:]); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
 }
 
 // Take fills a slice of flat values of exactly the length that was written.

@@ -64,11 +64,7 @@ func (t *Table[V]) Get(key uint64, now uint32) (*Row[V], bool) {
 			s[i].Seen = now
 			return &s[i], false
 		}
-		if s[i].Key == 0 {
-			oldest = i
-			break
-		}
-		if s[i].Seen < s[oldest].Seen {
+		if s[oldest].Key != 0 && (s[i].Key == 0 || s[i].Seen < s[oldest].Seen) {
 			oldest = i
 		}
 	}

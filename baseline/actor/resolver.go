@@ -1,0 +1,559 @@
+package actor
+
+import (
+	"errors"
+	"math/bits"
+
+	"github.com/weirproject/weir/baseline/sketch"
+)
+
+// Config sizes the tables; memory is fixed by it.
+type Config struct {
+	// Identifiers, Actors and Accounts are the rows of each table.
+	Identifiers, Actors, Accounts int
+	// Popular is the number of values with a large owner counter (268 bytes).
+	Popular int
+}
+
+// Validate reports sizes that cannot work.
+func (c Config) Validate() error {
+	if c.Identifiers < 64 || c.Actors < 16 || c.Accounts < 64 || c.Popular < 1 {
+		return errors.New("actor tables: identifiers and accounts need 64 rows, actors 16, popular 1 at least")
+	}
+	return nil
+}
+
+// Thresholds in milli-nats of posterior odds: attach an event to an actor at
+// 10:1, merge two existing actors at 100:1.
+const (
+	attachAt = 2300
+	mergeAt  = 4600
+)
+
+// Request is what the resolver needs of one event. Zero hashes are absent.
+type Request struct {
+	// Site indexes AddSite's result; Now is event time in seconds; Nano breaks
+	// ties of actor ids.
+	Site uint16
+	Now  uint32
+	Nano int64
+
+	Session, Device, Client, Network, Joint, Fingerprint, Template uint64
+	ASN                                                            uint64
+	// Account is the proved account, Claimed the one an attempt claims, Object
+	// the hashed object of an attempt.
+	Account, Claimed, Object uint64
+	// NewSession and NewDevice are what the response set.
+	NewSession, NewDevice uint64
+	// SessionGuessed: there is no cookie; Session stands for address and
+	// fingerprint.
+	SessionGuessed bool
+	// Attempt: the event tries something (log-in, payment, sign-up ...).
+	Attempt bool
+	// Mature: the site is known well enough that "nobody owns this" is evidence.
+	Mature bool
+}
+
+// Resolution is the answer.
+type Resolution struct {
+	// Actor is an index, valid until the next Resolve.
+	Actor       uint32
+	New         bool
+	Familiarity Familiarity
+	// OwnersOfJoint is how many proved owners share address and fingerprint.
+	OwnersOfJoint uint32
+	// Fast: nothing about the identity has changed since the last event.
+	Fast bool
+}
+
+// Actor is one slot of the arena, 96 bytes, no padding.
+type Actor struct {
+	ID  uint64
+	Own uint64
+	// First, Last and LastAttempt are in seconds; LastAttempt 0: none yet.
+	First, Last, LastAttempt uint32
+	forward                  uint32
+	session, client, finger  uint32
+	account                  uint32
+	bound                    uint32 // what joint last pointed here
+	generation               uint16
+	Site                     uint16
+	Attempts, Repeats        uint16
+	Merges                   uint16
+	// Returned counts requests that brought back the session they were given.
+	Returned uint8
+	Spare    uint8
+	// Links counts how often each type carried a link; Weights is the last
+	// weight of each, in 1/8 nat.
+	Links   [NumTypes]uint8
+	Weights [NumTypes]uint8
+	pad     [6]uint8
+}
+
+type pair struct {
+	key         uint64
+	sum         int32
+	at          uint32
+	seen, seen2 uint32
+}
+
+// siteState is one site's owners.
+type siteState struct {
+	owners, before [2048]uint64 // 131072-bit linear counters
+	n              uint64
+	key            uint64
+	created        uint64
+	epoch          uint8
+	spare          [7]uint8
+}
+
+// ownersFloor keeps a young site from taking everybody for one actor.
+const ownersFloor = 5000
+
+// Stats are counters of the resolver's life.
+type Stats struct {
+	Created, Merged, Refused, Recycled, Dissolved, Fast, Slow uint64
+}
+
+type candidate struct {
+	actor    uint32
+	weight   int32
+	software int32
+	types    uint16
+}
+
+// Resolver links events to actors. It is not safe for concurrent use.
+type Resolver struct {
+	ids       *sketch.Table[identifier]
+	accounts  *sketch.Table[account]
+	arena     []Actor
+	pairs     []pair
+	large     []large
+	largeUsed uint32
+	free      uint32
+	hand      uint32
+	sites     []*siteState
+	stats     Stats
+
+	// OnMerge is told that actor from has become part of into; OnRecycle that a
+	// slot starts a new actor. Set once before use.
+	OnMerge   func(into, from uint32)
+	OnRecycle func(actor uint32)
+
+	// scratch of the running event
+	rows       [NumTypes]*row
+	keys       [NumTypes]uint64
+	candidates [NumTypes]candidate
+	count      int
+	acct       *sketch.Row[account]
+}
+
+// New makes the tables.
+func New(c Config) (*Resolver, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return &Resolver{
+		ids: sketch.NewTable[identifier](c.Identifiers), accounts: sketch.NewTable[account](c.Accounts),
+		arena: make([]Actor, c.Actors+1), pairs: make([]pair, 1<<14), large: make([]large, c.Popular), free: 1,
+		OnMerge: func(_, _ uint32) {}, OnRecycle: func(uint32) {},
+	}, nil
+}
+
+// AddSite registers a site and returns its index.
+func (r *Resolver) AddSite(key uint64) uint16 {
+	r.sites = append(r.sites, &siteState{n: ownersFloor, key: key})
+	return uint16(len(r.sites) - 1)
+}
+
+// Get returns the actor at an index.
+func (r *Resolver) Get(i uint32) *Actor { return &r.arena[i] }
+
+// Slots is the length of the arena, index 0 being unused.
+func (r *Resolver) Slots() int { return len(r.arena) }
+
+// Stats returns the counters; Owners the estimated proved owners of a site.
+func (r *Resolver) Stats() Stats { return r.stats }
+
+// Owners is the number of proved owners of the site, at least the floor.
+func (r *Resolver) Owners(site uint16) uint64 { return r.sites[site].n }
+
+// Generation tells slots of one index apart.
+func (a *Actor) Generation() uint16 { return a.generation }
+
+func (r *Resolver) find(i uint32) uint32 {
+	for r.arena[i].forward != 0 {
+		if g := r.arena[r.arena[i].forward].forward; g != 0 {
+			r.arena[i].forward = g
+		}
+		i = r.arena[i].forward
+	}
+	return i
+}
+
+// live follows an identifier to its actor, 0 when that is gone.
+func (r *Resolver) live(id *identifier) uint32 {
+	if id.actor == 0 {
+		return 0
+	}
+	if r.arena[id.actor].generation != id.gen {
+		id.actor = 0
+		return 0
+	}
+	i := r.find(id.actor)
+	if i != id.actor {
+		id.actor, id.gen = i, r.arena[i].generation
+	}
+	return i
+}
+
+func (r *Resolver) create(q *Request) uint32 {
+	r.stats.Created++
+	s := r.sites[q.Site]
+	s.created++
+	fresh := Actor{
+		ID: sketch.Join(s.key, sketch.Join(uint64(q.Nano), s.created)), First: q.Now, Last: q.Now, Site: q.Site, generation: 1,
+	}
+	if int(r.free) < len(r.arena) {
+		r.free++
+		r.arena[r.free-1] = fresh
+		r.OnRecycle(r.free - 1)
+		return r.free - 1
+	}
+	// The arena is full: a clock hand recycles the first slot that was idle for
+	// long enough; the new generation disowns every identifier that points here.
+	idle := uint32(6 * 3600)
+	for n := 0; ; n++ {
+		if r.hand++; int(r.hand) >= len(r.arena) {
+			r.hand = 1
+		}
+		if n >= 64 {
+			n, idle = 0, idle/2
+		}
+		if a := &r.arena[r.hand]; q.Now-a.Last >= idle || idle == 0 {
+			fresh.generation = a.generation + 1
+			*a = fresh
+			r.stats.Recycled++
+			r.OnRecycle(r.hand)
+			return r.hand
+		}
+	}
+}
+
+func typed(site uint16, t Type, v uint64) uint64 {
+	return sketch.Mix(v+uint64(t+1)*0x9e3779b97f4a7c15+uint64(site)*0xd6e8feb86659fd93) | 1
+}
+
+// row loads the identifier of a type into the scratch.
+func (r *Resolver) load(q *Request, t Type, v uint64) {
+	r.rows[t], r.keys[t] = nil, 0
+	if v == 0 {
+		return
+	}
+	k := typed(q.Site, t, v)
+	// Seen is when the value was last used, which the weights need: Get would
+	// overwrite it, so it is set when the event is settled.
+	row := r.ids.Find(k)
+	if row == nil {
+		row, _ = r.ids.Get(k, q.Now)
+	}
+	r.rows[t], r.keys[t] = row, k
+}
+
+func epochOf(now uint32) uint8 { return uint8(now / epochSeconds) }
+
+// Resolve finds or makes the actor of a request. It uses nothing that is known
+// only from the answer; call Settle with the answer next.
+func (r *Resolver) Resolve(q *Request) Resolution {
+	if a := r.fast(q); a != 0 {
+		r.stats.Fast++
+		return Resolution{Actor: a, Fast: true}
+	}
+	r.stats.Slow++
+	epoch := epochOf(q.Now)
+	s := r.sites[q.Site]
+	if s.epoch != epoch {
+		s.epoch, s.before, s.owners = epoch, s.owners, [2048]uint64{}
+	}
+	r.load(q, Session, q.Session)
+	r.load(q, Device, q.Device)
+	r.load(q, Client, q.Client)
+	r.load(q, Joint, q.Joint)
+	r.load(q, Fingerprint, q.Fingerprint)
+	r.load(q, Template, q.Template)
+	fam := r.loadAccount(q)
+	r.load(q, Object, q.Object)
+
+	r.count = 0
+	for t := range NumTypes {
+		if r.rows[t] != nil {
+			r.consider(q, t, epoch, s.n)
+		}
+	}
+	a, fresh := r.choose(q, fam, s.n)
+	return Resolution{Actor: a, New: fresh, Familiarity: fam, OwnersOfJoint: r.jointOwners(epoch)}
+}
+
+func (r *Resolver) jointOwners(epoch uint8) uint32 {
+	if r.rows[Joint] == nil {
+		return 0
+	}
+	return r.ownersOf(&r.rows[Joint].Val, epoch)
+}
+
+// fast recognises the next request of a known session from the same place.
+func (r *Resolver) fast(q *Request) uint32 {
+	if q.Attempt || q.Session == 0 || q.NewSession != 0 {
+		return 0
+	}
+	row := r.ids.Find(typed(q.Site, Session, q.Session))
+	if row == nil || q.SessionGuessed && q.Now-row.Seen > sessionGap {
+		return 0
+	}
+	i := r.live(&row.Val)
+	if i == 0 {
+		return 0
+	}
+	a := &r.arena[i]
+	if a.client != uint32(q.Client) || a.finger != uint32(q.Fingerprint) || a.account != uint32(q.Account) || a.session != uint32(q.Session) {
+		return 0
+	}
+	// Once an hour the slow path refreshes the other identifiers.
+	if q.Now-a.bound > 3600 {
+		return 0
+	}
+	row.Seen, a.Last = q.Now, q.Now
+	if a.Returned < 255 && !q.SessionGuessed {
+		a.Returned++
+	}
+	return i
+}
+
+// sessionGap ends a session that is known by address and fingerprint only.
+const sessionGap = 1800
+
+// loadAccount loads the account as Owned or Target, and its history.
+func (r *Resolver) loadAccount(q *Request) Familiarity {
+	r.rows[Owned], r.rows[Target], r.acct = nil, nil, nil
+	r.keys[Owned], r.keys[Target] = 0, 0
+	claimed := q.Claimed
+	if claimed == 0 {
+		claimed = q.Account
+	}
+	if claimed == 0 {
+		return Unknown
+	}
+	r.acct = r.accounts.Find(typed(q.Site, Owned, claimed))
+	var known *account
+	if r.acct != nil {
+		known = &r.acct.Val
+	}
+	fam := known.knows(q, q.Now)
+	switch {
+	case q.Claimed == 0 || q.Claimed == q.Account || fam == Familiar:
+		r.load(q, Owned, claimed)
+	default:
+		r.load(q, Target, claimed)
+	}
+	return fam
+}
+
+// consider adds one identifier's weight to the actor it points to.
+func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
+	row := r.rows[t]
+	i := r.live(&row.Val)
+	if i == 0 {
+		return
+	}
+	a := &r.arena[i]
+	dt := q.Now - min(q.Now, row.Seen)
+	switch {
+	case t == Target && a.Own != 0 && a.Own == q.Claimed:
+		return // the proved owner of an account is not its attacker
+	case t == Session && q.SessionGuessed && dt > sessionGap:
+		return
+	}
+	w := r.weight(t, &row.Val, dt, epoch, n)
+	if t == Target {
+		// How often does this very actor come back to an account? Campaigns of
+		// one attempt per account do not, and must not swallow their victims.
+		w += sketch.LnRatio((uint64(a.Repeats)*10+10)*10, (uint64(a.Attempts)*10+23)*3)
+	}
+	if a.Weights[t] = uint8(max(0, min(255, w/125))); w <= 0 {
+		return
+	}
+	soft := t == Fingerprint || t == Template
+	for k := range r.candidates[:r.count] {
+		c := &r.candidates[k]
+		if c.actor != i {
+			continue
+		}
+		switch {
+		case (t == Fingerprint || t == Client) && c.types&(1<<Joint) != 0:
+			return // the joint identifier counts both already
+		case t == Joint && c.types&(1<<Client) != 0:
+			// Client was added first: the joint value replaces it.
+			c.weight += max(0, w-int32(a.Weights[Client])*125)
+		case soft && w > c.software:
+			// Tools share fingerprint and template: the larger counts, and 0.3
+			// of the smaller.
+			c.weight += w - c.software + c.software*3/10
+			c.software = w
+		case soft:
+			c.weight += w * 3 / 10
+		case t == Device && c.types&(1<<Session) != 0:
+			c.weight += w * 3 / 10
+		default:
+			c.weight += w
+		}
+		c.types |= 1 << t
+		return
+	}
+	c := candidate{actor: i, weight: w, types: 1 << t}
+	if soft {
+		c.software = w
+	}
+	r.candidates[r.count] = c
+	r.count++
+}
+
+const strong = 1<<Session | 1<<Device | 1<<Owned
+
+// choose picks the actor, merging where two are shown to be one.
+func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, fresh bool) {
+	prior := -sketch.Ln(n)
+	best := -1
+	for k := range r.candidates[:r.count] {
+		c := &r.candidates[k]
+		a := &r.arena[c.actor]
+		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 {
+			c.weight -= 6000 // an actor never spans two proved owners
+		}
+		if c.types&strong == 0 && !q.Attempt && q.Session != 0 && !q.SessionGuessed && a.Returned >= 2 {
+			// Another browser at the same place, not the same person again.
+			continue
+		}
+		if best < 0 || c.weight > r.candidates[best].weight {
+			best = k
+		}
+	}
+	if best < 0 || r.candidates[best].weight+prior < attachAt {
+		return r.create(q), true
+	}
+	i := r.candidates[best].actor
+	a := &r.arena[i]
+	for t := range NumTypes {
+		if r.candidates[best].types&(1<<t) != 0 && a.Links[t] < 255 {
+			a.Links[t]++
+		}
+	}
+	if q.Attempt {
+		i = r.mergeOthers(q, fam, best, prior, i)
+	}
+	return i, false
+}
+
+// mergeOthers weighs whether the other candidates are the same actor.
+func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int32, i uint32) uint32 {
+	for k := range r.candidates[:r.count] {
+		c := r.candidates[k]
+		if k == best || c.actor == i || r.arena[c.actor].forward != 0 || r.arena[i].forward != 0 {
+			continue
+		}
+		a, b := &r.arena[i], &r.arena[c.actor]
+		post := c.weight + prior
+		if c.weight >= 6000 && b.Own == 0 && b.LastAttempt != 0 && q.Now-b.LastAttempt < 600 {
+			// Who has just made many attempts is likelier to make the next one.
+			post += min(3000, sketch.Ln(1+uint64(b.Attempts)))
+		}
+		if fam != Familiar && a.Own == 0 && a.Attempts == 0 && post >= attachAt {
+			// A fresh actor that has only looked at the form has no identity to
+			// defend: the attempt decides where it belongs.
+			if r.merge(c.actor, i) {
+				i = c.actor
+			}
+			continue
+		}
+		tag := uint32(sketch.Join(q.Joint, sketch.Join(q.Claimed, uint64(c.types))))
+		if post >= attachAt-1000 && r.accumulate(i, c.actor, post, q.Now, tag) {
+			r.merge(i, c.actor)
+		}
+	}
+	return i
+}
+
+// accumulate adds evidence that two actors are one; repeating the same evidence
+// adds nothing.
+func (r *Resolver) accumulate(a, b uint32, w int32, now, tag uint32) bool {
+	if a > b {
+		a, b = b, a
+	}
+	gens := uint64(r.arena[a].generation)<<16 | uint64(r.arena[b].generation)
+	k := sketch.Join(uint64(a)<<32|uint64(b), gens) | 1
+	p := &r.pairs[k>>20&uint64(len(r.pairs)-1)]
+	if p.key != k {
+		if p.key != 0 && now-p.at < 600 && p.sum > w {
+			p.sum = p.sum * 9 / 10 // a contested slot: the newcomer ages the holder
+			return false
+		}
+		*p = pair{key: k, at: now}
+	}
+	p.at = now
+	if p.seen == tag || p.seen2 == tag {
+		return false
+	}
+	p.seen, p.seen2 = tag, p.seen
+	p.sum += w
+	return p.sum >= mergeAt
+}
+
+// merge makes from a part of into, unless both have proved different owners.
+func (r *Resolver) merge(into, from uint32) bool {
+	a, b := &r.arena[into], &r.arena[from]
+	if a.Own != 0 && b.Own != 0 && a.Own != b.Own {
+		r.stats.Refused++
+		return false
+	}
+	if a.Merges >= maxMerges {
+		r.stats.Refused++
+		return false
+	}
+	r.stats.Merged++
+	a.Attempts, a.Repeats = sat(a.Attempts, b.Attempts), sat(a.Repeats, b.Repeats)
+	a.Merges = sat(a.Merges, b.Merges+1)
+	a.First = min(a.First, b.First)
+	a.LastAttempt = max(a.LastAttempt, b.LastAttempt)
+	if a.Own == 0 {
+		a.Own = b.Own
+	}
+	for t := range a.Links {
+		a.Links[t] = uint8(min(255, int(a.Links[t])+int(b.Links[t])))
+	}
+	r.OnMerge(into, from)
+	b.forward = into
+	return true
+}
+
+// maxMerges is the invariant on an actor's size: one that would swallow more
+// is a fault of the evidence, not a campaign, and stays apart.
+const maxMerges = 20000
+
+func sat(a, b uint16) uint16 { return uint16(min(65535, uint32(a)+uint32(b))) }
+
+// Dissolve splits an actor whose evidence has turned out wrong: every
+// identifier loses it and finds a new home by itself.
+func (r *Resolver) Dissolve(i uint32) {
+	a := &r.arena[i]
+	r.stats.Dissolved++
+	*a = Actor{generation: a.generation + 1, Site: a.Site, First: a.Last, Last: a.Last, ID: sketch.Mix(a.ID)}
+	r.OnRecycle(i)
+}
+
+func (r *Resolver) refreshOwners(s *siteState) {
+	set := uint64(0)
+	for i := range s.owners {
+		set += uint64(bits.OnesCount64(s.owners[i] | s.before[i]))
+	}
+	set = min(set, 131000)
+	s.n = max(ownersFloor, uint64(131072*int64(sketch.LnRatio(131072, 131072-set))/1000))
+}

@@ -1,0 +1,267 @@
+package actor
+
+import "github.com/weirproject/weir/baseline/sketch"
+
+// Answer is what the resolver learns from after the response.
+type Answer struct {
+	// Success: the application accepted the attempt. Proof: it thereby proves
+	// the claimed account. Refused: an enforcer answered in its place, so that
+	// nothing was proved or failed.
+	Success, Proof, Refused bool
+	// Trusted: the actor is not under suspicion, so its conduct may teach.
+	Trusted bool
+}
+
+// Settle points the request's identifiers at its actor and learns ownership
+// from proof. It must follow the Resolve of the same request.
+func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) {
+	if res.Fast {
+		return
+	}
+	a := &r.arena[res.Actor]
+	repeat := r.rows[Target] != nil && r.live(&r.rows[Target].Val) == res.Actor && a.Attempts > 0
+	for t := range NumTypes {
+		r.point(t, res.Actor, q.Now)
+	}
+	if q.Attempt {
+		r.countAttempt(q, a, repeat)
+	}
+	if !ans.Refused {
+		r.prove(q, res, ans, a)
+	}
+	r.handOut(q, res.Actor, a)
+	if q.Session != 0 && !q.SessionGuessed && a.session == uint32(q.Session) && a.Returned < 255 {
+		a.Returned++
+	}
+	a.Last, a.bound = q.Now, q.Now
+	a.client, a.finger, a.session = uint32(q.Client), uint32(q.Fingerprint), uint32(q.Session)
+	a.account = uint32(q.Account)
+}
+
+func (r *Resolver) countAttempt(q *Request, a *Actor, repeat bool) {
+	if a.LastAttempt != 0 && q.Now-a.LastAttempt > 6*3600 {
+		a.Attempts, a.Repeats = 0, 0
+	}
+	// Before the site is known, "nobody owns it" means nothing.
+	if a.Attempts == 0 && q.Mature {
+		for _, t := range []Type{Template, Fingerprint} {
+			if row := r.row(t); row != nil && row.Val.unexplained < 200 {
+				row.Val.unexplained++
+			}
+		}
+	}
+	if repeat {
+		a.Repeats = sat(a.Repeats, 1)
+	}
+	a.Attempts = sat(a.Attempts, 1)
+	a.LastAttempt = max(1, q.Now)
+}
+
+// prove learns owners and contexts.
+func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
+	account := q.Account
+	if ans.Proof && ans.Success {
+		account = q.Claimed
+	}
+	if account == 0 {
+		if ans.Success && ans.Trusted && r.row(Object) != nil {
+			r.own(&r.row(Object).Val, q.Session|q.Joint|1, epochOf(q.Now))
+		}
+		return
+	}
+	if !ans.Trusted {
+		return
+	}
+	rec, fresh := r.accounts.Get(typed(q.Site, Owned, account), q.Now)
+	if fresh {
+		rec.Val.created = q.Now
+	}
+	known := rec.Val.knows(q, q.Now)
+	if ans.Proof && ans.Success {
+		rec.Val.proofs = sat(rec.Val.proofs, 1)
+	} else if rec.Val.proofs == 0 {
+		rec.Val.proofs = 1
+	}
+	rec.Val.learn(q, q.Now)
+	if known != Unfamiliar {
+		rec.Val.place(Device, q.Device)
+		if q.Device == 0 && !q.SessionGuessed {
+			rec.Val.place(Session, q.Session)
+		}
+		rec.Val.place(Joint, q.Joint)
+	}
+	if q.NewSession != 0 {
+		rec.Val.learnTag(uint32(sketch.Join(2, q.NewSession))|1, q.Now)
+	}
+	if q.NewDevice != 0 {
+		rec.Val.learnTag(uint32(sketch.Join(1, q.NewDevice))|1, q.Now)
+	}
+	if a.Own == 0 {
+		a.Own = account
+	}
+	epoch := epochOf(q.Now)
+	if known == Unfamiliar && rec.Val.proofs >= 3 && ans.Proof {
+		// An established account succeeding in a new place says that the place is
+		// shared, not that it lives here.
+		r.ownAll(account, epoch, Session, Client, Joint)
+	}
+	if known == Familiar || !q.Mature && known == Unknown {
+		r.ownAll(account, epoch, Session, Device, Client, Joint, Fingerprint, Template, Object)
+		r.countOwner(q, account)
+	}
+	if t := r.row(Target); t != nil && ans.Proof && ans.Success {
+		t.Val.actor = 0
+		k := typed(q.Site, Owned, account)
+		row, _ := r.ids.Get(k, q.Now)
+		r.rows[Owned], r.keys[Owned] = row, k
+		r.point(Owned, res.Actor, q.Now)
+	}
+}
+
+func (r *Resolver) ownAll(account uint64, epoch uint8, types ...Type) {
+	for _, t := range types {
+		if row := r.row(t); row != nil {
+			r.own(&row.Val, account, epoch)
+		}
+	}
+}
+
+func (r *Resolver) countOwner(q *Request, account uint64) {
+	s := r.sites[q.Site]
+	h := sketch.Mix(account^0xabcdef) & 131071
+	was := s.owners[h>>6]
+	s.owners[h>>6] |= 1 << (h & 63)
+	if s.owners[h>>6] != was && h&63 == 0 {
+		r.refreshOwners(s)
+	}
+}
+
+// handOut remembers the session and device that the response has set, unless
+// the actor already returns another: then this was somebody else's browser at
+// the same place, whom its own next request will show.
+func (r *Resolver) handOut(q *Request, i uint32, a *Actor) {
+	if a.Returned >= 2 && q.Session == 0 {
+		return
+	}
+	for _, n := range []struct {
+		t Type
+		v uint64
+	}{{Session, q.NewSession}, {Device, q.NewDevice}} {
+		if n.v != 0 {
+			row, _ := r.ids.Get(typed(q.Site, n.t, n.v), q.Now)
+			row.Val.actor, row.Val.gen = i, a.generation
+		}
+	}
+}
+
+// row returns the scratch row of a type unless another key has taken its place
+// since.
+func (r *Resolver) row(t Type) *row {
+	if row := r.rows[t]; row != nil && row.Key == r.keys[t] {
+		return row
+	}
+	return nil
+}
+
+func (r *Resolver) point(t Type, i uint32, now uint32) {
+	row := r.row(t)
+	if row == nil {
+		return
+	}
+	id := &row.Val
+	if id.actor != 0 && now-min(now, row.Seen) < 1800 && id.flips < 40 {
+		if was := r.live(id); was != 0 && was != i {
+			id.flips++
+		}
+	}
+	id.actor, id.gen, row.Seen = i, r.arena[i].generation, now
+}
+
+// Shared says how many proved owners use a value, for the caps of verdicts.
+func (r *Resolver) Shared(site uint16, t Type, v uint64, now uint32) uint32 {
+	row := r.ids.Find(typed(site, t, v))
+	if row == nil {
+		return 0
+	}
+	return r.ownersOf(&row.Val, epochOf(now)) + uint32(row.Val.flips)/2
+}
+
+// Unexplained is how many attempts carried a value that no proved owner
+// explains.
+func (r *Resolver) Unexplained(site uint16, t Type, v uint64) uint32 {
+	row := r.ids.Find(typed(site, t, v))
+	if row == nil {
+		return 0
+	}
+	return uint32(row.Val.unexplained)
+}
+
+// Evicted counts identifiers and accounts that made room for others.
+func (r *Resolver) Evicted() uint64 { return r.ids.Evicted() + r.accounts.Evicted() }
+
+// Bytes is the memory of the tables.
+func (r *Resolver) Bytes() int {
+	return r.ids.Bytes() + r.accounts.Bytes() + len(r.arena)*96 + len(r.large)*264 + len(r.sites)*32800
+}
+
+// State writes the resolver, SetState reads it; sites must have been added in
+// the same order before.
+func (r *Resolver) State(w *sketch.Writer) {
+	r.ids.State(w)
+	r.accounts.State(w)
+	sketch.Put(w, r.arena)
+	sketch.Put(w, r.pairs)
+	sketch.Put(w, r.large)
+	sketch.Put(w, []uint32{r.largeUsed, r.free, r.hand})
+	sketch.Put(w, []Stats{r.stats})
+	for _, s := range r.sites {
+		sketch.Put(w, []siteState{*s})
+	}
+}
+
+// SetState restores what State wrote.
+func (r *Resolver) SetState(rd *sketch.Reader) error {
+	var heads [3]uint32
+	stats := make([]Stats, 1)
+	for _, f := range []func() error{
+		func() error { return r.ids.SetState(rd) },
+		func() error { return r.accounts.SetState(rd) },
+		func() error { return sketch.Take(rd, r.arena) },
+		func() error { return sketch.Take(rd, r.pairs) },
+		func() error { return sketch.Take(rd, r.large) },
+		func() error { return sketch.Take(rd, heads[:]) },
+		func() error { return sketch.Take(rd, stats) },
+	} {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	r.largeUsed, r.free, r.hand, r.stats = heads[0], heads[1], heads[2], stats[0]
+	for i := range r.sites {
+		one := make([]siteState, 1)
+		if err := sketch.Take(rd, one); err != nil {
+			return err
+		}
+		r.sites[i] = &one[0]
+	}
+	return nil
+}
+
+// Places calls f for each place from which an account has proved itself.
+func (r *Resolver) Places(site uint16, owner uint64, f func(Type, uint64)) {
+	row := r.accounts.Find(typed(site, Owned, owner))
+	if row == nil {
+		return
+	}
+	for i, v := range row.Val.places {
+		if v != 0 {
+			f(row.Val.kinds[i], v)
+		}
+	}
+}
+
+// Known says that an account has a proved history.
+func (r *Resolver) Known(site uint16, owner uint64) bool {
+	row := r.accounts.Find(typed(site, Owned, owner))
+	return row != nil && row.Val.proofs > 0
+}

@@ -1,0 +1,185 @@
+package baseline
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/weirproject/weir/baseline/actor"
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/baseline/threat"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// bits turns milli-nats into thousandths of a bit.
+func bits(nats int32) verdict.Milli { return verdict.Milli(int64(nats) * 14427 / 10000) }
+
+// alpha is the theoretical false positive bound of each action's bar, in 1e-9.
+func alpha(a event.Action) verdict.Nano {
+	switch {
+	case a >= event.ActionBlock:
+		return 1000
+	case a >= event.ActionChallenge:
+		return 100000
+	case a >= event.ActionRateLimit:
+		return 1000000
+	}
+	return 50000000
+}
+
+// compose writes the verdict of a case.
+func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, why string) verdict.Verdict {
+	v := verdict.Verdict{
+		ID: idText(c.Verdict), Revision: c.Revision, Site: s.name, Time: verdict.Time(in.Now), Expires: verdict.Time(c.Expires),
+		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(in, c, f), Bound: "model",
+		FalsePositiveBound: alpha(c.Action), Binds: e.groups(in, c), Engine: Version,
+		Baseline: fmt.Sprintf("b_%016x", sketch.Join(s.state.Key, s.state.Events>>12)),
+		Maturity: e.maturity(s, in),
+	}
+	if c.Subject == threat.Actor {
+		v.Actor = "a_" + event.Hash(c.ID).String()
+	} else {
+		v.Scope = verdict.ScopeCohort
+	}
+	if c.Action == event.ActionRateLimit {
+		v.Limit = &verdict.Limit{Per: "1m", Requests: 5, Key: "actor"}
+	}
+	for i := range c.Parts {
+		if c.Parts[i] == 0 {
+			continue
+		}
+		name := "continued_when_refused"
+		if i < len(f.Parts) {
+			name = f.Parts[i]
+		}
+		part := verdict.Feature{
+			Name: name, Value: verdict.Milli(c.Values[i]), Expected: verdict.Milli(c.Expected[i]), Bits: bits(c.Parts[i]),
+		}
+		v.Score += part.Bits
+		v.Evidence.Features = append(v.Evidence.Features, part)
+	}
+	v.Confidence = verdict.Micro(1000000 - sketch.Decay(1000000, uint32(max(0, c.Score())), 693))
+	ev := &v.Evidence
+	ev.Events = c.Samples()
+	ev.Links = e.links(in, c)
+	ev.Range = verdict.Range{Topic: e.cfg.Topic, Partition: c.End.Partition, From: c.Begin.Offset, To: c.End.Offset}
+	if why != "" {
+		ev.Caps = append(ev.Caps, why)
+	}
+	ev.Summary, ev.Counterfactual = e.words(c, f, &v)
+	return v
+}
+
+// threats lists the case's threat first and then others that the same subject
+// is under observation for.
+func (e *Engine) threats(in *feature.Input, c *threat.Case, f *threat.Facts) []verdict.Threat {
+	list := []verdict.Threat{f.Threat}
+	for i := range e.set.Facts() {
+		if i == int(c.Threat) {
+			continue
+		}
+		if o := e.set.Find(c.Subject, c.ID, i); o != nil && o.Score() >= threat.BarRateLimit {
+			list = append(list, e.set.Facts()[i].Threat)
+		}
+	}
+	_ = in
+	return list
+}
+
+// groups turns the remembered identifiers into bind groups, newest last.
+func (e *Engine) groups(in *feature.Input, c *threat.Case) []verdict.Group {
+	out := make([]verdict.Group, 0, c.BindCount)
+	for _, b := range c.Binds[:c.BindCount] {
+		g := verdict.Group{All: []verdict.Bind{{Kind: e.kindName(b.Kind, c), Value: event.Hash(b.Value)}}}
+		if b.With != 0 {
+			g.All = append(g.All, verdict.Bind{Kind: e.kindName(b.WithKind, c), Value: event.Hash(b.With)})
+		}
+		if b.Owner != 0 {
+			e.resolver.Places(in.SiteIndex, b.Owner, func(t actor.Type, v uint64) {
+				g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})
+			})
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+func (e *Engine) kindName(k uint8, c *threat.Case) string {
+	if k == threat.KindObject {
+		return "object:" + string(c.Name[:c.NameLen])
+	}
+	return event.Kind(k).String()
+}
+
+func (e *Engine) maturity(s *site, in *feature.Input) string {
+	age := time.Duration(in.Now - int64(s.state.First)*1e9)
+	owners := e.resolver.Owners(s.index)
+	word := "young: evidence without history only"
+	if threat.Mature(s.state, in.Sec, owners) {
+		word = "mature"
+	}
+	return fmt.Sprintf("%s, %d days, %d owners at most, %d events", word, age/(24*time.Hour), owners, s.state.Events)
+}
+
+// links explains why the actor's identifiers belong together.
+func (e *Engine) links(in *feature.Input, c *threat.Case) []verdict.Link {
+	if c.Subject != threat.Actor || in.Identity.ID != c.ID {
+		return nil
+	}
+	var out []verdict.Link
+	for t := range actor.NumTypes {
+		if n := in.Identity.Links[t]; n > 0 {
+			out = append(out, verdict.Link{
+				From: fmt.Sprintf("%s (%d times)", t, n), To: "a_" + event.Hash(c.ID).String(),
+				Bits: bits(int32(in.Identity.Weights[t]) * 125),
+			})
+		}
+	}
+	return out
+}
+
+// words writes the paragraph and the counterfactual.
+func (e *Engine) words(c *threat.Case, f *threat.Facts, v *verdict.Verdict) (summary, counterfactual string) {
+	var b strings.Builder
+	who := "One actor"
+	switch c.Subject {
+	case threat.Object:
+		who = "Several contexts together, all on one " + string(c.Name[:c.NameLen]) + ","
+	case threat.Group:
+		who = "Several contexts together, all on one " + string(c.Name[:c.NameLen]) + ","
+	case threat.Tool:
+		who = "One client program"
+	}
+	span := (time.Duration(c.Last-min(c.Last, c.First)) * time.Second).String()
+	fmt.Fprintf(&b, "%s %s within %s since %s (%s, %s).", who, f.Verb, span,
+		time.Unix(int64(c.First), 0).UTC().Format("2006-01-02 15:04:05"), f.Threat, f.Name)
+	best := -1
+	for i, p := range v.Evidence.Features {
+		if best < 0 || p.Bits > v.Evidence.Features[best].Bits {
+			best = i
+		}
+		if p.Bits >= 500 {
+			fmt.Fprintf(&b, " %s is %s where %s is expected here (%s bits).", strings.ReplaceAll(p.Name, "_", " "), p.Value, p.Expected, p.Bits)
+		}
+	}
+	if best >= 0 {
+		p := v.Evidence.Features[best]
+		counterfactual = fmt.Sprintf("without %s the score would be %s bits; the bar for %s is %s",
+			strings.ReplaceAll(p.Name, "_", " "), v.Score-p.Bits, v.Action, bits(bar(v.Action)))
+	}
+	return b.String(), counterfactual
+}
+
+func bar(a event.Action) int32 {
+	switch {
+	case a >= event.ActionBlock:
+		return threat.BarBlock
+	case a >= event.ActionChallenge:
+		return threat.BarChallenge
+	case a == event.ActionRateLimit:
+		return threat.BarRateLimit
+	}
+	return threat.BarObserve
+}

@@ -1,0 +1,249 @@
+package feature
+
+import (
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// episodeSeconds of silence end an episode: counts start again.
+const episodeSeconds = 6 * 3600
+
+// Conduct is what one actor does over all of its requests in the running
+// episode. Counters saturate.
+type Conduct struct {
+	// Paths holds the paths it has asked for.
+	Paths sketch.Bloom
+	// Routes, Params, Sessions, Agents, Clients and Items count distinct values.
+	Routes, Params, Sessions, Agents, Clients, Items sketch.Distinct
+	// Begin and Last are in seconds; LastMilli is the low half of Unix
+	// milliseconds, for gaps.
+	Begin, Last, LastMilli uint32
+	// Requests counts all, Pages documents, Assets their sub-resources.
+	Requests, Pages, Assets, NewPaths uint32
+	// NotFound counts 404 and 410, Denied 401, 403 and 407, Refused what an
+	// enforcer has answered, Rejected the other 4xx, Broken 5xx.
+	NotFound, Denied, Rejected, Broken, Refused uint32
+	// RarePaths counts paths that nobody else has been given an answer for.
+	RarePaths uint32
+	// MissingPaths counts distinct paths answered 404.
+	MissingPaths uint32
+	// Attacks counts requests with a payload class, Classes which.
+	Attacks uint32
+	// Kilobytes sent and milliseconds spent by the server.
+	Kilobytes, ServerMillis uint32
+	// Ordered counts item ids that follow the one before by 1 to 3; LastItem is
+	// the one before.
+	Ordered, LastItem uint32
+	// GapMean and GapDeviation describe the gaps between pages, milliseconds.
+	GapMean, GapDeviation uint32
+	// Level is a leaky bucket: requests, leaking one per second.
+	Level uint32
+	// Streak counts gaps between pages under 300 ms in a row.
+	Streak uint32
+	// Owners is how many accounts have succeeded from here.
+	Owners sketch.Distinct
+	// Flagged has one bit per threat whose verdict is in force at rate_limit or
+	// above.
+	Flagged uint32
+	// Referred counts requests that name this site or another as referer.
+	Referred uint32
+	Classes  uint32
+	Methods  uint32
+	// Quick counts pages within 300 ms of the one before, Bare pages without a
+	// sub-resource since the one before, Same pages of the route before.
+	Quick, Bare, Same uint32
+	LastRoute         uint32
+	AssetsBefore      uint32
+	Spare             uint32
+}
+
+// PageStep is how a document request differs from the actor's ones before; N is
+// the number of pages before it, the others count those before it too.
+type PageStep struct {
+	// Page: the event is a document request; the rest is valid only then.
+	Page                                       bool
+	New, Missing, Quick, Bare, Same, Ordered   bool
+	N, Fresh, Lost, Fast, Naked, Again, Sorted uint16
+}
+
+func small(v uint32) uint16 { return uint16(min(v, 65535)) }
+
+// note folds one request into the conduct.
+func (c *Conduct) note(in *Input) {
+	e := in.Event
+	if c.Requests == 0 || in.Sec-min(in.Sec, c.Last) > episodeSeconds {
+		flagged := c.Flagged
+		*c = Conduct{Begin: in.Sec, Last: in.Sec, LastMilli: in.Milli, Flagged: flagged}
+		in.Gap = -1
+	}
+	c.Requests++
+	c.leak(in)
+	c.Sessions.Add(uint64(e.Keys[event.KindSession]))
+	c.Agents.Add(uint64(e.Keys[event.KindFingerprint]))
+	c.Clients.Add(uint64(e.Keys[event.KindClient]))
+	c.Routes.Add(in.Route)
+	if e.QueryKeys != "" {
+		c.Params.Add(sketch.HashString(e.QueryKeys))
+	}
+	c.Methods |= methodBit(e.Method)
+	if e.RefererHost != "" {
+		c.Referred++
+	}
+	if e.Payload != 0 {
+		c.Attacks++
+		c.Classes |= uint32(e.Payload)
+	}
+	in.PathNew = c.Paths.Add(in.Path)
+	in.Page = PageStep{
+		Page: !in.Asset, N: small(c.Pages), Fresh: small(c.NewPaths), Lost: small(c.MissingPaths), Fast: small(c.Quick),
+		Naked: small(c.Bare), Again: small(c.Same), Sorted: small(c.Ordered), New: in.PathNew,
+		Missing: in.PathNew && !in.Refused && (e.Status == 404 || e.Status == 410),
+	}
+	if in.PathNew {
+		c.NewPaths++
+	}
+	if in.Asset {
+		c.Assets++
+	} else {
+		c.page(in)
+	}
+	if in.Item != 0 {
+		c.Items.Add(in.Item)
+		if d := in.ItemNumber - c.LastItem; c.LastItem != 0 && in.ItemNumber != 0 && d >= 1 && d <= 3 {
+			c.Ordered++
+			in.Page.Ordered = true
+		}
+		if in.ItemNumber != 0 {
+			c.LastItem = in.ItemNumber
+		}
+	}
+	if in.Refused {
+		c.Refused++
+	} else {
+		c.answer(in)
+	}
+	c.Last, c.LastMilli = in.Sec, in.Milli
+}
+
+func (c *Conduct) page(in *Input) {
+	p := &in.Page
+	if c.Pages > 0 {
+		p.Quick = in.Gap >= 0 && in.Gap < 300
+		p.Bare = c.Assets == c.AssetsBefore
+		p.Same = c.LastRoute == uint32(in.Route)
+	}
+	c.Pages++
+	add(&c.Quick, p.Quick)
+	add(&c.Bare, p.Bare)
+	add(&c.Same, p.Same)
+	c.LastRoute, c.AssetsBefore = uint32(in.Route), c.Assets
+	c.pace(in)
+}
+
+func add(c *uint32, by bool) {
+	if by {
+		*c++
+	}
+}
+
+func (c *Conduct) leak(in *Input) {
+	c.Level -= min(c.Level, in.Sec-min(in.Sec, c.Last))
+	c.Level++
+}
+
+// pace follows the gaps between pages: mean and mean deviation over about eight.
+func (c *Conduct) pace(in *Input) {
+	if in.Gap < 0 {
+		return
+	}
+	gap := uint32(min(in.Gap, 3600000))
+	if gap < 300 {
+		c.Streak++
+	} else {
+		c.Streak = 0
+	}
+	if c.GapMean == 0 {
+		c.GapMean, c.GapDeviation = gap, gap/2
+		return
+	}
+	dev := max(gap, c.GapMean) - min(gap, c.GapMean)
+	c.GapMean += gap/8 - c.GapMean/8
+	c.GapDeviation += dev/8 - c.GapDeviation/8
+}
+
+func (c *Conduct) answer(in *Input) {
+	e := in.Event
+	switch s := e.Status; {
+	case s == 404 || s == 410:
+		c.NotFound++
+		if in.PathNew {
+			c.MissingPaths++
+		}
+	case s == 401 || s == 403 || s == 407:
+		c.Denied++
+	case s >= 500:
+		c.Broken++
+	case s >= 400:
+		c.Rejected++
+	}
+	if in.PathNew && in.PathActors == 0 && !in.Asset {
+		c.RarePaths++
+	}
+	c.Kilobytes += uint32(min(e.ResponseBytes, 1<<40) >> 10)
+	c.ServerMillis += uint32(min(e.Duration, 3600e9) / 1e6)
+}
+
+// merge adds another actor's conduct, when both turn out to be one.
+func (c *Conduct) merge(o *Conduct) {
+	if o.Requests == 0 {
+		return
+	}
+	for i := range c.Paths {
+		c.Paths[i] |= o.Paths[i]
+	}
+	c.Routes |= o.Routes
+	c.Params |= o.Params
+	c.Sessions |= o.Sessions
+	c.Agents |= o.Agents
+	c.Clients |= o.Clients
+	c.Items |= o.Items
+	c.Owners |= o.Owners
+	c.Classes |= o.Classes
+	c.Methods |= o.Methods
+	c.Flagged |= o.Flagged
+	if c.Requests == 0 {
+		c.Begin = o.Begin
+	}
+	c.Begin = min(c.Begin, o.Begin)
+	c.Last, c.LastMilli = max(c.Last, o.Last), max(c.LastMilli, o.LastMilli)
+	for _, p := range []struct {
+		to   *uint32
+		from uint32
+	}{
+		{&c.Requests, o.Requests}, {&c.Pages, o.Pages}, {&c.Assets, o.Assets}, {&c.NewPaths, o.NewPaths},
+		{&c.NotFound, o.NotFound}, {&c.Denied, o.Denied}, {&c.Rejected, o.Rejected}, {&c.Broken, o.Broken},
+		{&c.Refused, o.Refused}, {&c.RarePaths, o.RarePaths}, {&c.MissingPaths, o.MissingPaths}, {&c.Attacks, o.Attacks},
+		{&c.Kilobytes, o.Kilobytes}, {&c.ServerMillis, o.ServerMillis}, {&c.Ordered, o.Ordered}, {&c.Level, o.Level},
+		{&c.Referred, o.Referred}, {&c.Quick, o.Quick}, {&c.Bare, o.Bare}, {&c.Same, o.Same},
+	} {
+		*p.to += p.from
+	}
+}
+
+func methodBit(m string) uint32 {
+	switch m {
+	case "GET":
+		return 1
+	case "POST":
+		return 2
+	case "HEAD":
+		return 4
+	case "PUT", "PATCH":
+		return 8
+	case "DELETE":
+		return 16
+	case "OPTIONS":
+		return 32
+	}
+	return 64
+}

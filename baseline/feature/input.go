@@ -1,0 +1,262 @@
+package feature
+
+import (
+	"strings"
+
+	"github.com/weirproject/weir/baseline/actor"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// Input is one event as detectors see it. It is valid during one Observe only.
+type Input struct {
+	Event *event.Event
+	// Now is the site's clock in UTC nanoseconds, Sec in seconds, Milli the low
+	// half of the event's Unix milliseconds.
+	Now   int64
+	Sec   uint32
+	Milli uint32
+	Site  *Site
+	// SiteIndex names the site in keys.
+	SiteIndex uint16
+
+	// Actor is the resolved actor's index, Resolution how it was found.
+	Actor      uint32
+	Resolution actor.Resolution
+	Identity   *actor.Actor
+	// Conduct includes this event; Gap is the time since the actor's last
+	// request in milliseconds, -1 for the first.
+	Conduct *Conduct
+	Gap     int64
+
+	// Role and Outcome are declared by the flow map, or guessed from path and
+	// status where the site has no map (Guessed).
+	Role    event.Role
+	Outcome event.Outcome
+	Guessed bool
+	// Refused: an enforcer answered in the application's place. Teach: learn
+	// only. Exempt: allowlisted or a verified bot; tagged, never accused.
+	Refused, Teach, Exempt bool
+	// Strange: an account with history is tried from a context it does not know.
+	Strange bool
+
+	// Object is what the attempt tries (account, card, coupon, item ...) and
+	// ObjectName its name; Group its class (card BIN, phone prefix, e-mail
+	// domain); Secret what is guessed with it.
+	Object, Group, Secret uint64
+	ObjectName, GroupName string
+	// Session is the session's hash, or address and fingerprint on plain logs.
+	Session uint64
+
+	// Route and Path are hashes; PathActors is how many actors were given an
+	// answer for the path before (saturating), RouteStats the route's row.
+	Route, Path uint64
+	PathActors  uint32
+	PathNew     bool
+	RouteStats  *Route
+	// Page compares a document request with the ones before.
+	Page PageStep
+	// Asset: a sub-resource such as an image or a style sheet.
+	Asset bool
+	// Item is the item seen (declared, or the last number of the path), and
+	// ItemNumber that number, 0 when there is none.
+	Item       uint64
+	ItemNumber uint32
+
+	// Actors, ByObject, ByPrint and ByGroup are the rows of Stats of this
+	// event's role (after counting it) with what the event changed in each; nil
+	// where the event has no role or no such value.
+	ByActor, ByObject, ByGroup, ByTool         *Stats
+	ActorStep, ObjectStep, GroupStep, ToolStep Step
+}
+
+// assets are suffixes of sub-resources.
+var assets = [...]string{
+	".css", ".js", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".ico", ".woff", ".woff2", ".ttf", ".webp", ".avif", ".map", ".mp4", ".mjs",
+}
+
+func isAsset(e *event.Event) bool {
+	if e.Method != "GET" && e.Method != "HEAD" {
+		return false
+	}
+	dot := strings.LastIndexByte(e.Path, '.')
+	if dot >= 0 && len(e.Path)-dot <= 6 {
+		ext := e.Path[dot:]
+		for _, a := range assets {
+			if ext == a {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// loginWords are parts of paths where applications log people in.
+var loginWords = [...]string{"login", "signin", "sign-in", "sign_in", "logon", "wp-login", "xmlrpc", "/auth", "/session", "/token"}
+
+// guess finds role and outcome where the site has no flow map.
+func (in *Input) guess() {
+	e := in.Event
+	if e.Method != "POST" || e.Status == 0 {
+		return
+	}
+	for _, w := range loginWords {
+		if !containsFold(e.Path, w) {
+			continue
+		}
+		in.Role, in.Guessed = event.RoleLogin, true
+		switch s := e.Status; {
+		case s == 401 || s == 403 || s == 422 || s == 400 || s == 429:
+			in.Outcome = event.OutcomeFailure
+		case s == 301 || s == 302 || s == 303:
+			in.Outcome = event.OutcomeSuccess
+		case s == 200 && containsFold(e.Path, "wp-login"):
+			// WordPress shows the form again with 200 and redirects on success.
+			in.Outcome = event.OutcomeFailure
+		}
+		return
+	}
+}
+
+func containsFold(s, lower string) bool {
+	for i := 0; i+len(lower) <= len(s); i++ {
+		j := 0
+		for j < len(lower) && s[i+j]|0x20 == lower[j]|0x20 {
+			j++
+		}
+		if j == len(lower) {
+			return true
+		}
+	}
+	return false
+}
+
+// preferred names the object that an attempt in a role is about, best first.
+var preferred = [event.NumRoles][]string{
+	event.RoleSignup:         {"email", "account", "user", "phone"},
+	event.RoleOTPSend:        {"phone", "email", "account"},
+	event.RoleOTPVerify:      {"phone", "email", "code", "otp"},
+	event.RoleCaptchaIssue:   {"token", "captcha"},
+	event.RoleCaptchaVerify:  {"token", "captcha"},
+	event.RolePayAuth:        {"card", "pan", "instrument"},
+	event.RoleCouponApply:    {"coupon", "code", "voucher", "gift_card", "giftcard"},
+	event.RoleCartAdd:        {"item", "sku", "product"},
+	event.RoleCartRemove:     {"item", "sku", "product"},
+	event.RoleOrder:          {"item", "sku", "card", "address"},
+	event.RoleReserve:        {"item", "sku", "seat", "slot"},
+	event.RoleRelease:        {"item", "sku", "seat", "slot"},
+	event.RolePayout:         {"payee", "iban", "address"},
+	event.RoleTransfer:       {"payee", "iban", "address"},
+	event.RoleAddressChange:  {"address", "email", "payee"},
+	event.RolePost:           {"content", "content.simhash", "text"},
+	event.RoleVote:           {"item", "post", "target", "poll", "option"},
+	event.RoleLike:           {"item", "post", "target"},
+	event.RoleClick:          {"item", "ad", "affiliate", "campaign"},
+	event.RoleBid:            {"auction", "lot", "item"},
+	event.RoleItemView:       {"item", "sku", "product"},
+	event.RoleChargeableCall: {"phone", "api_key", "affiliate"},
+}
+
+var preferredGroup = [...]string{"card.bin", "phone.prefix", "email.domain", "content.simhash", "affiliate"}
+
+// choose finds object, group, secret and item of the event.
+func (in *Input) choose() {
+	e := in.Event
+	switch in.Role {
+	case event.RoleLogin, event.RoleReset, event.RoleLogout:
+		in.Object, in.ObjectName = uint64(e.Claimed), "account"
+	case event.RoleNone:
+	default:
+		for _, name := range preferred[in.Role] {
+			if o := e.Object(name); o != nil {
+				in.Object, in.ObjectName = uint64(o.Hash), name
+				break
+			}
+		}
+		if in.Object == 0 && in.Role == event.RoleSignup {
+			in.Object, in.ObjectName = uint64(e.Claimed), "account"
+		}
+	}
+	in.Secret = uint64(e.Secret)
+	for i := range e.Objects {
+		o := &e.Objects[i]
+		switch {
+		case o.Ephemeral:
+			in.Secret = sketch.Join(in.Secret, uint64(o.Hash))
+			continue
+		case in.Group == 0:
+			for _, g := range preferredGroup {
+				if o.Name == g {
+					in.Group, in.GroupName = uint64(o.Hash), g
+				}
+			}
+		}
+		if in.Object == 0 && in.Role != event.RoleNone && in.Role != event.RoleLogin && !strings.Contains(o.Name, ".") && o.Name != "amount" && o.Name != "order" {
+			in.Object, in.ObjectName = uint64(o.Hash), o.Name
+		}
+		if o.Name == "item" || o.Name == "sku" || o.Name == "product" {
+			in.Item = uint64(o.Hash)
+			in.ItemNumber = number(o.Value)
+		}
+	}
+	if in.Item == 0 && !in.Asset {
+		if n := number(e.Path); n != 0 {
+			in.Item, in.ItemNumber = sketch.Join(in.Route, uint64(n)), n
+		}
+	}
+}
+
+// number is the last run of 1 to 9 digits of s, 0 when there is none.
+func number(s string) uint32 {
+	end := len(s)
+	for end > 0 && (s[end-1] < '0' || s[end-1] > '9') {
+		end--
+	}
+	from := end
+	for from > 0 && s[from-1] >= '0' && s[from-1] <= '9' {
+		from--
+	}
+	if end-from > 9 {
+		return 0
+	}
+	var n uint32
+	for _, c := range []byte(s[from:end]) {
+		n = n*10 + uint32(c-'0')
+	}
+	return n
+}
+
+// routeHash is the hash of a declared route, or of the path with its variable
+// looking parts (numbers, hex, long tokens) left out.
+func routeHash(e *event.Event) uint64 {
+	if e.Route != "" {
+		return sketch.HashString(e.Route) ^ uint64(methodBit(e.Method))
+	}
+	h := uint64(0xcbf29ce484222325)
+	p := e.Path
+	for len(p) > 0 {
+		end := strings.IndexByte(p[1:], '/') + 1
+		if end == 0 {
+			end = len(p)
+		}
+		seg := p[:end]
+		p = p[end:]
+		if variable(seg) {
+			seg = "/{}"
+		}
+		for i := range len(seg) {
+			h = (h ^ uint64(seg[i])) * 0x100000001b3
+		}
+	}
+	return sketch.Mix(h) ^ uint64(methodBit(e.Method))
+}
+
+func variable(seg string) bool {
+	digits := 0
+	for i := range len(seg) {
+		if seg[i] >= '0' && seg[i] <= '9' {
+			digits++
+		}
+	}
+	return digits > 0 && digits*3 >= len(seg) || len(seg) > 24 || strings.IndexByte(seg, '{') >= 0
+}

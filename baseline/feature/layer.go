@@ -1,0 +1,265 @@
+package feature
+
+import (
+	"errors"
+	"unsafe"
+
+	"github.com/weirproject/weir/baseline/actor"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// Config sizes the layer's tables.
+type Config struct {
+	// Stats, Routes and Paths are rows; the conduct of actors is as long as the
+	// resolver's arena.
+	Stats, Routes, Paths int
+}
+
+// Validate reports sizes that cannot work.
+func (c Config) Validate() error {
+	if c.Stats < 64 || c.Routes < 64 || c.Paths < 64 {
+		return errors.New("feature tables need 64 rows each at least")
+	}
+	return nil
+}
+
+// Subject tells the owners of Stats apart.
+type Subject uint8
+
+// The subjects of Stats. Tool is fingerprint and template together.
+const (
+	SubjectActor Subject = iota + 1
+	SubjectObject
+	SubjectGroup
+	SubjectTool
+)
+
+// Layer folds events into features. It is not safe for concurrent use.
+type Layer struct {
+	Resolver *actor.Resolver
+	conduct  []Conduct
+	stats    *sketch.Table[Stats]
+	routes   *sketch.Table[Route]
+	paths    *sketch.Table[pathRow]
+	sites    []*Site
+}
+
+// New makes the tables beside a resolver and takes over its merge and recycle
+// hooks.
+func New(c Config, r *actor.Resolver) (*Layer, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	l := &Layer{
+		Resolver: r, conduct: make([]Conduct, r.Slots()), stats: sketch.NewTable[Stats](c.Stats),
+		routes: sketch.NewTable[Route](c.Routes), paths: sketch.NewTable[pathRow](c.Paths),
+	}
+	r.OnRecycle = func(a uint32) { l.conduct[a] = Conduct{} }
+	r.OnMerge = l.merge
+	return l, nil
+}
+
+// AddSite registers a site with the resolver and here; both use one index.
+func (l *Layer) AddSite(key uint64) (uint16, *Site) {
+	l.sites = append(l.sites, newSite(key))
+	return l.Resolver.AddSite(key), l.sites[len(l.sites)-1]
+}
+
+// Site returns the site at an index.
+func (l *Layer) Site(i uint16) *Site { return l.sites[i] }
+
+// Conduct returns an actor's conduct.
+func (l *Layer) Conduct(a uint32) *Conduct { return &l.conduct[a] }
+
+// ActorKey names an actor for tables: slot, generation and site.
+func (l *Layer) ActorKey(a uint32) uint64 { return l.Resolver.Get(a).ID }
+
+func (l *Layer) merge(into, from uint32) {
+	l.conduct[into].merge(&l.conduct[from])
+	a, b := l.ActorKey(into), l.ActorKey(from)
+	for role := range event.NumRoles {
+		row := l.stats.Find(statsKey(SubjectActor, b, role))
+		if row == nil {
+			continue
+		}
+		o := row.Val
+		to, _ := l.stats.Get(statsKey(SubjectActor, a, role), row.Seen)
+		to.Val.merge(&o)
+	}
+}
+
+func statsKey(s Subject, id uint64, role event.Role) uint64 {
+	return sketch.Join(id, uint64(s)<<8|uint64(role)) | 1
+}
+
+// Find returns the Stats of a subject in a role, or nil.
+func (l *Layer) Find(s Subject, id uint64, role event.Role) *Stats {
+	if row := l.stats.Find(statsKey(s, id, role)); row != nil {
+		return &row.Val
+	}
+	return nil
+}
+
+// Prepare fills what is known of the event before its actor is resolved.
+func (l *Layer) Prepare(in *Input) {
+	e := in.Event
+	in.Milli = uint32(e.Time / 1e6)
+	in.Asset = isAsset(e)
+	in.Role, in.Outcome = e.Role, e.Outcome
+	if e.Role != event.RoleNone {
+		in.Site.Declared = 1
+	} else if in.Site.Declared == 0 {
+		in.guess()
+	}
+	if e.HeaderOrder != 0 || e.Keys[event.KindSession] != 0 {
+		in.Site.Headers = 1
+	}
+	in.Session = uint64(e.Keys[event.KindSession])
+	if in.Session == 0 && in.Site.Headers == 0 {
+		in.Session = uint64(e.Keys[event.KindClientFingerprint])
+	}
+	in.Refused = e.Action >= event.ActionRateLimit && e.Mode == event.ModeEnforce
+	in.Teach = e.Flags&event.FlagTeach != 0
+	in.Exempt = e.Flags&(event.FlagAllowlisted|event.FlagVerifiedBot) != 0
+	if in.Refused {
+		in.Outcome = event.OutcomeNone
+	}
+	in.Route = routeHash(e)
+	in.Path = sketch.HashString(e.Path)
+	in.choose()
+}
+
+// Observe folds a prepared and resolved event in. Detectors run after it and
+// see the counts with this event, and in the Steps what was before.
+func (l *Layer) Observe(in *Input) {
+	in.Identity = l.Resolver.Get(in.Actor)
+	in.Conduct = &l.conduct[in.Actor]
+	in.Gap = -1
+	if in.Conduct.Requests > 0 {
+		in.Gap = int64(int32(in.Milli - in.Conduct.LastMilli))
+		if far := in.Sec - min(in.Sec, in.Conduct.Last); far > 1<<20 {
+			in.Gap = int64(far) * 1000
+		}
+		in.Gap = max(0, in.Gap)
+	}
+	in.Strange = in.Resolution.Familiarity == actor.Unfamiliar
+	l.route(in)
+	in.Conduct.note(in)
+	if in.Role != event.RoleNone {
+		l.attempt(in)
+	}
+}
+
+func (l *Layer) route(in *Input) {
+	row, fresh := l.routes.Get(sketch.Join(in.Site.Key, in.Route)|1, in.Sec)
+	r := &row.Val
+	if fresh {
+		r.First = in.Sec
+	}
+	in.RouteStats = r
+	if in.Refused {
+		return
+	}
+	r.Requests++
+	if in.Event.Status == 404 {
+		r.NotFound++
+	}
+	if in.Event.Status >= 500 {
+		r.Failed++
+	}
+	r.Actors.Add(uint64(in.Actor))
+	us := uint32(min(in.Event.Duration/1000, 3600e6))
+	dev := max(us, r.Duration) - min(us, r.Duration)
+	r.Duration += us/16 - r.Duration/16
+	r.Deviation += dev/16 - r.Deviation/16
+	if in.Asset {
+		in.PathActors = 1
+		return
+	}
+	path, _ := l.paths.Get(sketch.Join(in.Site.Key, in.Path)|1, in.Sec)
+	in.PathActors = path.Val.Actors.Count()
+	if in.Event.Status == 404 {
+		path.Val.Missing++
+	} else {
+		path.Val.Actors.Add(uint64(in.Actor))
+	}
+}
+
+func (l *Layer) attempt(in *Input) {
+	in.Site.Roles[in.Role]++
+	// Rows are looked up first: a later Get may replace a row of the same set.
+	in.ByActor = l.row(SubjectActor, in.Identity.ID, in)
+	in.ActorStep = in.ByActor.step(in)
+	in.ByActor.count(in, &in.ActorStep)
+	if in.Object != 0 {
+		in.ByObject = l.row(SubjectObject, sketch.Join(in.Site.Key, in.Object), in)
+		in.ObjectStep = in.ByObject.step(in)
+		in.ByObject.count(in, &in.ObjectStep)
+	}
+	if in.Group != 0 {
+		in.ByGroup = l.row(SubjectGroup, sketch.Join(in.Site.Key, in.Group), in)
+		in.GroupStep = in.ByGroup.step(in)
+		in.ByGroup.count(in, &in.GroupStep)
+	}
+	if f, t := in.Event.Keys[event.KindFingerprint], in.Event.Keys[event.KindRequestTemplate]; f != 0 || t != 0 {
+		in.ByTool = l.row(SubjectTool, sketch.Join(in.Site.Key, sketch.Join(uint64(f), uint64(t))), in)
+		in.ToolStep = in.ByTool.step(in)
+		in.ByTool.count(in, &in.ToolStep)
+	}
+}
+
+// silence ends an episode, by subject, in seconds: attempts on one card or
+// account may be spread over days.
+var silence = [...]uint32{SubjectActor: episodeSeconds, SubjectObject: 48 * 3600, SubjectGroup: episodeSeconds, SubjectTool: episodeSeconds}
+
+func (l *Layer) row(s Subject, id uint64, in *Input) *Stats {
+	row, _ := l.stats.Get(statsKey(s, id, in.Role), in.Sec)
+	row.Val.resetIf(in.Sec, silence[s])
+	return &row.Val
+}
+
+// Evicted counts rows that made room for others.
+func (l *Layer) Evicted() uint64 {
+	return l.stats.Evicted() + l.routes.Evicted() + l.paths.Evicted()
+}
+
+// State writes the layer without the resolver, SetState reads it.
+func (l *Layer) State(w *sketch.Writer) {
+	sketch.Put(w, l.conduct)
+	l.stats.State(w)
+	l.routes.State(w)
+	l.paths.State(w)
+	for _, s := range l.sites {
+		sketch.Put(w, []Site{*s})
+	}
+}
+
+// SetState restores what State wrote; sites must have been added before.
+func (l *Layer) SetState(r *sketch.Reader) error {
+	if err := sketch.Take(r, l.conduct); err != nil {
+		return err
+	}
+	if err := l.stats.SetState(r); err != nil {
+		return err
+	}
+	if err := l.routes.SetState(r); err != nil {
+		return err
+	}
+	if err := l.paths.SetState(r); err != nil {
+		return err
+	}
+	for i := range l.sites {
+		one := make([]Site, 1)
+		if err := sketch.Take(r, one); err != nil {
+			return err
+		}
+		l.sites[i] = &one[0]
+	}
+	return nil
+}
+
+// Bytes is the memory of the tables.
+func (l *Layer) Bytes() int {
+	return len(l.conduct)*int(unsafe.Sizeof(Conduct{})) + l.stats.Bytes() + l.routes.Bytes() + l.paths.Bytes() + len(l.sites)*int(unsafe.Sizeof(Site{}))
+}

@@ -1,0 +1,164 @@
+package feature
+
+import (
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// UrnName names a learned predictive distribution; detectors of one family
+// share those of their role.
+type UrnName uint8
+
+// The urns: failure given k of n failures, by familiarity; change of object;
+// move of address and fingerprint; strange context; for objects: failure, a new
+// place; quick succession; changed secret.
+const (
+	UrnFail UrnName = iota
+	UrnFailFamiliar
+	UrnSwitch
+	UrnMove
+	UrnStrange
+	UrnObjectFail
+	UrnObjectPlace
+	UrnQuick
+	UrnSecret
+	UrnGroup
+	NumUrns
+)
+
+// priors are Beta(a/10, b/10) of each urn, the cold-start expectation.
+var priors = [NumUrns][2]uint32{
+	UrnFail: {9, 50}, UrnFailFamiliar: {9, 80}, UrnSwitch: {2, 100}, UrnMove: {4, 100}, UrnStrange: {30, 100},
+	UrnObjectFail: {9, 50}, UrnObjectPlace: {10, 30}, UrnQuick: {5, 50}, UrnSecret: {50, 50}, UrnGroup: {30, 30},
+}
+
+// The urns of role "none" speak of document requests: missing, quick after the
+// one before, a path not asked for before, no sub-resource since the one before,
+// the same route again, the next number.
+const (
+	PageMissing = UrnFail
+	PageQuick   = UrnQuick
+	PageNew     = UrnSwitch
+	PageBare    = UrnMove
+	PageSame    = UrnStrange
+	PageOrdered = UrnSecret
+)
+
+var pagePriors = [NumUrns][2]uint32{
+	PageMissing: {3, 100}, PageQuick: {10, 40}, PageNew: {70, 30}, PageBare: {30, 30}, PageSame: {40, 40}, PageOrdered: {5, 60},
+}
+
+// Site is what one site has taught. It is flat.
+type Site struct {
+	Key uint64
+	// Clock is the site's monotone event time, Pending a far jump that is not
+	// confirmed yet, nanoseconds.
+	Clock, Pending int64
+	// First is the first event's time in seconds; Events counts them.
+	First        uint32
+	PendingCount uint32
+	Events       uint64
+	// Declared: events of this site carry roles, so there is a flow map.
+	// Cookies: sessions are named by cookies. Headers: header order is known.
+	Declared, Cookies, Headers uint32
+	// Late counts events older than the clock by more than a minute.
+	Late uint32
+	// Urns are the learned distributions per role.
+	Urns [event.NumRoles][NumUrns]sketch.Urn
+	// OneShot is the share of first failures that are never followed, by
+	// familiarity.
+	OneShot [3]sketch.Cell
+	// FamiliarFail is the running failure share of familiar contexts, by role:
+	// the outage guard.
+	FamiliarFail [event.NumRoles]Share
+	// Gaps, Pages, Missing are cross-sections of actors: milliseconds between
+	// pages, pages per episode hour, distinct missing paths per episode.
+	Gaps, Rates, Missing, Reaction, Peaks sketch.Histogram
+	// Role counts per role.
+	Roles [event.NumRoles]uint64
+}
+
+// Share is a fast exponentially weighted share with a half-life of 23 values.
+type Share struct{ Ones, All uint32 }
+
+// Add counts one value.
+func (s *Share) Add(one bool) {
+	s.Ones, s.All = s.Ones*97/100, s.All*97/100
+	if s.All += 1000; one {
+		s.Ones += 1000
+	}
+}
+
+// PPM is nine tenths of the share in parts per million, 0 while little is known.
+func (s *Share) PPM() uint32 {
+	if s.All < 15000 {
+		return 0
+	}
+	return uint32(uint64(s.Ones) * 900000 / uint64(s.All))
+}
+
+// newSite fills the priors.
+func newSite(key uint64) *Site {
+	s := &Site{Key: key}
+	for role := range s.Urns {
+		for u := range s.Urns[role] {
+			s.Urns[role][u] = sketch.NewUrn(priors[u][0], priors[u][1])
+		}
+	}
+	// The urns of no role are about documents: see PageUrns.
+	for u, ab := range pagePriors {
+		if ab[0] == 0 {
+			continue
+		}
+		s.Urns[event.RoleNone][u] = sketch.NewUrn(ab[0], ab[1])
+	}
+	for i := range s.OneShot {
+		s.OneShot[i] = sketch.NewCell(200, 20)
+	}
+	return s
+}
+
+const maxJump = 6 * 3600e9
+
+// Advance moves the clock to an event's time and returns the time to use. The
+// clock never rewinds; a jump of more than six hours needs three events in
+// agreement, so that one wrong stamp expires nothing.
+func (s *Site) Advance(t int64) int64 {
+	switch {
+	case s.Clock == 0:
+		s.Clock = t
+		s.First = uint32(t / 1e9)
+	case t <= s.Clock:
+		if s.Clock-t > 60e9 {
+			s.Late++
+		}
+	case t-s.Clock <= maxJump:
+		s.Clock, s.PendingCount = t, 0
+	case s.PendingCount > 0 && t-s.Pending <= maxJump && s.Pending-t <= maxJump:
+		if s.PendingCount++; s.PendingCount >= 3 {
+			s.Clock, s.PendingCount = max(t, s.Clock), 0
+		}
+		s.Pending = t
+	default:
+		s.Pending, s.PendingCount = t, 1
+	}
+	s.Events++
+	return s.Clock
+}
+
+// Route is one row of the endpoint statistics.
+type Route struct {
+	// Requests and Errors by class; Actors counts distinct actors (saturating).
+	Requests, NotFound, Failed uint32
+	First                      uint32
+	Actors                     sketch.Distinct
+	// Duration is the mean server time in microseconds and its mean deviation.
+	Duration, Deviation uint32
+}
+
+// pathRow says how many actors have been answered for one concrete path.
+type pathRow struct {
+	Actors  sketch.Distinct
+	Missing uint32
+	Spare   uint32
+}

@@ -1,0 +1,167 @@
+package feature
+
+import (
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// Stats is what one subject (an actor, an object, a fingerprint ...) has done
+// in one role in the running episode: the state of every sequential test.
+// Counters saturate at 65535.
+type Stats struct {
+	// Objects counts what was tried (accounts, cards, coupons, items), Clients,
+	// Prints and Sessions from where, Secrets the distinct secrets, Groups the
+	// object's class (card BIN, phone prefix, e-mail domain).
+	Objects, Clients, Prints, Sessions, Secrets, Groups sketch.Distinct
+	// First and Last are in seconds, LastMilli the low half of Unix milliseconds.
+	First, Last, LastMilli                                            uint32
+	LastObject, LastClient, LastPrint, LastSession, LastSecret, spare uint32
+	// GapMean and GapDeviation describe the gaps, milliseconds.
+	GapMean, GapDeviation uint32
+	// N counts attempts that the application answered; Fail and Success their
+	// outcomes; Switch changes of object, Move changes of both address and
+	// fingerprint, Strange attempts from a context that the account does not
+	// know, Repeat a return to the object before, Quick gaps under two seconds,
+	// Refused attempts that an enforcer answered, Streak failures in a row.
+	N, Fail, Success, Switch, Move, Strange, Repeat, Quick, Refused, Streak uint16
+	// NewSecret counts a changed secret on an unchanged object.
+	NewSecret uint16
+	// Single counts sessions whose first act was this (no page before).
+	Single uint16
+}
+
+// Step is how one attempt differs from the ones before; made before the attempt
+// is counted.
+type Step struct {
+	// N (answered), Fail and Tries (answered or refused) as before the attempt.
+	N, Fail, Tries uint16
+	// Failed is the outcome; Known says that there is one.
+	Failed, Known bool
+	// Switched: another object than before; Moved: another address and another
+	// fingerprint within the hour; NewObject: one never tried in the episode.
+	Switched, Moved, NewObject bool
+	// Changed: the same object with another secret; SameSecret: another object
+	// with the same secret.
+	Changed, SameSecret bool
+	// Gap is the time since the last attempt in milliseconds, -1 for the first.
+	Gap int64
+	// NewClient and NewSession: not seen before in the episode of this subject.
+	NewClient, NewSession, NewPrint bool
+}
+
+func inc(c *uint16, by bool) {
+	if by && *c < 65535 {
+		*c++
+	}
+}
+
+// resetIf starts a new episode after that much silence.
+func (s *Stats) resetIf(now, silence uint32) {
+	if s.N+s.Refused > 0 && now-min(now, s.Last) > silence {
+		*s = Stats{}
+	}
+}
+
+// step compares an attempt with the ones before.
+func (s *Stats) step(in *Input) Step {
+	e := in.Event
+	st := Step{N: s.N, Fail: s.Fail, Tries: uint16(min(65535, uint32(s.N)+uint32(s.Refused))), Known: in.Outcome != event.OutcomeNone, Failed: in.Outcome == event.OutcomeFailure, Gap: -1}
+	object, client := uint32(in.Object), uint32(e.Keys[event.KindClient])
+	print, session := uint32(e.Keys[event.KindFingerprint]), uint32(in.Session)
+	if s.N+s.Refused > 0 {
+		st.Gap = int64(in.Milli - s.LastMilli)
+		if in.Sec-min(in.Sec, s.Last) > 1<<21 || int32(in.Milli-s.LastMilli) < 0 {
+			st.Gap = int64(in.Sec-min(in.Sec, s.Last)) * 1000
+		}
+		st.Switched = in.Object != 0 && s.LastObject != object
+		st.Moved = st.Gap < 3600000 && s.LastPrint != print && s.LastClient != client
+		st.Changed = in.Secret != 0 && in.Object != 0 && s.LastObject == object && s.LastSecret != uint32(in.Secret)
+		st.SameSecret = in.Secret != 0 && st.Switched && s.LastSecret == uint32(in.Secret)
+	}
+	st.NewObject = in.Object != 0 && !s.Objects.Has(in.Object)
+	st.NewClient = !s.Clients.Has(uint64(e.Keys[event.KindClient]))
+	st.NewPrint = !s.Prints.Has(uint64(e.Keys[event.KindFingerprint]))
+	st.NewSession = session != 0 && !s.Sessions.Has(in.Session)
+	return st
+}
+
+// count folds the attempt in.
+func (s *Stats) count(in *Input, st *Step) {
+	e := in.Event
+	if s.N+s.Refused == 0 {
+		s.First = in.Sec
+	}
+	if in.Refused {
+		inc(&s.Refused, true)
+	} else {
+		inc(&s.N, true)
+		inc(&s.Fail, st.Failed)
+		inc(&s.Success, in.Outcome == event.OutcomeSuccess)
+		if inc(&s.Streak, st.Failed); in.Outcome == event.OutcomeSuccess {
+			s.Streak = 0
+		}
+	}
+	inc(&s.Switch, st.Switched)
+	inc(&s.Move, st.Moved)
+	inc(&s.Strange, in.Strange)
+	inc(&s.Repeat, s.N > 1 && in.Object != 0 && !st.NewObject)
+	inc(&s.Quick, st.Gap >= 0 && st.Gap < 2000)
+	inc(&s.NewSecret, st.Changed)
+	inc(&s.Single, in.Conduct.Pages <= 1)
+	if in.Object != 0 {
+		s.Objects.Add(in.Object)
+		s.LastObject = uint32(in.Object)
+	}
+	if in.Group != 0 {
+		s.Groups.Add(in.Group)
+	}
+	if in.Secret != 0 {
+		s.Secrets.Add(in.Secret)
+		s.LastSecret = uint32(in.Secret)
+	}
+	if in.Session != 0 {
+		s.Sessions.Add(in.Session)
+		s.LastSession = uint32(in.Session)
+	}
+	s.Clients.Add(uint64(e.Keys[event.KindClient]))
+	s.Prints.Add(uint64(e.Keys[event.KindFingerprint]))
+	s.LastClient, s.LastPrint = uint32(e.Keys[event.KindClient]), uint32(e.Keys[event.KindFingerprint])
+	if st.Gap >= 0 {
+		gap := uint32(min(st.Gap, 86400000))
+		if s.GapMean == 0 {
+			s.GapMean, s.GapDeviation = gap, gap/2
+		} else {
+			dev := max(gap, s.GapMean) - min(gap, s.GapMean)
+			s.GapMean += gap/8 - s.GapMean/8
+			s.GapDeviation += dev/8 - s.GapDeviation/8
+		}
+	}
+	s.Last, s.LastMilli = in.Sec, in.Milli
+}
+
+// merge adds the attempts of another subject that turned out to be the same.
+func (s *Stats) merge(o *Stats) {
+	s.Objects |= o.Objects
+	s.Clients |= o.Clients
+	s.Prints |= o.Prints
+	s.Sessions |= o.Sessions
+	s.Secrets |= o.Secrets
+	s.Groups |= o.Groups
+	for _, p := range []struct {
+		to   *uint16
+		from uint16
+	}{
+		{&s.N, o.N}, {&s.Fail, o.Fail}, {&s.Success, o.Success}, {&s.Switch, o.Switch}, {&s.Move, o.Move},
+		{&s.Strange, o.Strange}, {&s.Repeat, o.Repeat}, {&s.Quick, o.Quick}, {&s.Refused, o.Refused}, {&s.NewSecret, o.NewSecret},
+		{&s.Single, o.Single},
+	} {
+		*p.to = uint16(min(65535, uint32(*p.to)+uint32(p.from)))
+	}
+	if s.First == 0 || o.First != 0 && o.First < s.First {
+		s.First = o.First
+	}
+	if o.Last > s.Last {
+		s.Last, s.LastMilli = o.Last, o.LastMilli
+		s.LastObject, s.LastClient, s.LastPrint, s.LastSession, s.LastSecret = o.LastObject, o.LastClient, o.LastPrint, o.LastSession, o.LastSecret
+	}
+}

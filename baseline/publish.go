@@ -1,0 +1,249 @@
+package baseline
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+
+	"github.com/weirproject/weir/baseline/actor"
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/baseline/threat"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// lease is how long an action stays in force without further behaviour.
+func lease(a event.Action, s threat.Subject) time.Duration {
+	switch {
+	case a <= event.ActionRateLimit:
+		return 30 * time.Minute
+	case s != threat.Actor:
+		return 12 * time.Hour
+	case a == event.ActionBlock:
+		return 4 * time.Hour
+	}
+	return time.Hour
+}
+
+// publish turns what the event has changed into verdicts.
+func (e *Engine) publish(s *site, in *feature.Input, touched []threat.Touched, pos verdict.Position) {
+	for i := range touched {
+		t := &touched[i]
+		// A later case of the same event may have taken the row.
+		c := e.set.Find(t.Case.Subject, t.Case.ID, int(t.Case.Threat))
+		if c == nil || c != t.Case {
+			continue
+		}
+		if c.Begin == (threat.Position{}) && c.Count <= 1 {
+			c.Begin = threat.Position(pos0(pos))
+		}
+		c.End = threat.Position(pos0(pos))
+		if t.Allowed >= event.ActionObserve {
+			e.consider(s, in, c, t.Facts, t.Allowed, t.Cap)
+		}
+	}
+	if in.Conduct.Flagged != 0 {
+		e.renewActor(s, in, touched)
+	}
+}
+
+func pos0(p verdict.Position) threat.Position {
+	return threat.Position{Offset: p.Offset, Partition: p.Partition, Row: p.Row}
+}
+
+// renewActor extends the verdicts in force about the event's actor: what it
+// carries now is bound, and conduct renews the lease.
+func (e *Engine) renewActor(s *site, in *feature.Input, touched []threat.Touched) {
+	facts := e.set.Facts()
+next:
+	for i := range facts {
+		if in.Conduct.Flagged&(1<<i) == 0 {
+			continue
+		}
+		for k := range touched {
+			if touched[k].Case.Subject == threat.Actor && int(touched[k].Case.Threat) == i {
+				continue next // done already
+			}
+		}
+		c := e.set.Find(threat.Actor, in.Identity.ID, i)
+		if c == nil || c.Expires < in.Now {
+			in.Conduct.Flagged &^= 1 << i
+			continue
+		}
+		act := c.Action
+		if in.Refused {
+			c.Continue()
+			if act >= event.ActionChallenge && c.Score() >= threat.BarBlock && c.Groups() >= 2 && act < facts[i].Strongest {
+				act = min(event.ActionBlock, facts[i].Strongest)
+			}
+		}
+		e.consider(s, in, c, &facts[i], act, "")
+	}
+}
+
+// consider publishes a first verdict or a revision: an escalation, a new
+// identifier, or a lease that is half over.
+func (e *Engine) consider(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, act event.Action, why string) {
+	inForce := c.Revision > 0 && c.Expires >= in.Now
+	if inForce && act < c.Action {
+		act = c.Action
+	}
+	fresh := false
+	if act >= event.ActionRateLimit {
+		fresh = e.bind(in, c)
+	}
+	switch {
+	case e.force.suppressed(c.Verdict, in.Now):
+		return
+	case !inForce, act > c.Action:
+	case fresh:
+	case c.Expires-in.Now < c.Expires/2-c.Renewed/2:
+	default:
+		return
+	}
+	if act == event.ActionObserve {
+		e.bind(in, c)
+	}
+	if c.BindCount == 0 {
+		return
+	}
+	if c.Revision == 0 {
+		c.Verdict = verdictID(s, c, f)
+	}
+	c.Revision++
+	if i, ok := e.force.at[idText(c.Verdict)]; ok {
+		c.Revision = max(c.Revision, e.force.list[i].Revision+1)
+	}
+	c.Action = act
+	c.Renewed, c.Expires = in.Now, in.Now+int64(lease(act, c.Subject))
+	if act >= event.ActionRateLimit && c.Subject == threat.Actor {
+		in.Conduct.Flagged |= 1 << c.Threat
+	}
+	v := e.compose(s, in, c, f, why)
+	e.counters.Verdicts++
+	e.force.put(v)
+	e.out = append(e.out, v)
+}
+
+// verdictID is a hash of site, subject, threat and the first event's position.
+func verdictID(s *site, c *threat.Case, f *threat.Facts) [2]uint64 {
+	a := sketch.Join(s.state.Key, sketch.Join(c.ID, uint64(c.Subject)))
+	a = sketch.Join(a, sketch.HashString(string(f.Threat)))
+	a = sketch.Join(a, sketch.Join(uint64(c.Begin.Offset), uint64(c.Begin.Partition)<<32|uint64(uint32(c.Begin.Row))))
+	return [2]uint64{a, sketch.Join(a, uint64(c.First))}
+}
+
+func idText(id [2]uint64) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], id[0])
+	binary.BigEndian.PutUint64(b[8:], id[1])
+	return "v_" + hex.EncodeToString(b[:])
+}
+
+// bind remembers what the event carries, as far as it may stand alone or
+// together, and says whether anything is new.
+func (e *Engine) bind(in *feature.Input, c *threat.Case) bool {
+	switch c.Subject {
+	case threat.Actor:
+		return e.bindActor(in, c)
+	case threat.Object:
+		return e.bindObject(in, c)
+	}
+	return e.bindTool(in, c)
+}
+
+// shared is how many proved owners use a value.
+func (e *Engine) shared(in *feature.Input, t actor.Type, v uint64) uint32 {
+	return e.resolver.Shared(in.SiteIndex, t, v, in.Sec)
+}
+
+func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
+	k := &in.Event.Keys
+	fresh := false
+	add := func(kind, with event.Kind, v, w event.Hash, owner uint64) {
+		if v == 0 || with != event.NumKinds && w == 0 {
+			return
+		}
+		b := threat.Bound{Value: uint64(v), At: in.Sec, Kind: uint8(kind), Owner: owner}
+		if with != event.NumKinds {
+			b.With, b.WithKind = uint64(w), uint8(with)
+		}
+		fresh = c.Bind(b) || fresh
+	}
+	alone := event.NumKinds
+	session, device := k[event.KindSession], k[event.KindDevice]
+	template, finger := k[event.KindRequestTemplate], k[event.KindFingerprint]
+	if session != 0 && e.shared(in, actor.Session, uint64(session)) <= 3 {
+		add(event.KindSession, alone, session, 0, 0)
+	}
+	if device != 0 && e.shared(in, actor.Device, uint64(device)) <= 3 {
+		add(event.KindDevice, alone, device, 0, 0)
+	}
+	if in.Event.NewSession != 0 && in.Identity.Returned < 2 {
+		add(event.KindSession, alone, in.Event.NewSession, 0, 0)
+	}
+	if a := k[event.KindAccount]; a != 0 && uint64(a) == in.Identity.Own && in.Resolution.Familiarity == actor.Familiar {
+		add(event.KindAccount, alone, a, 0, 0)
+	}
+	switch owners := e.shared(in, actor.Joint, uint64(k[event.KindClientFingerprint])); {
+	case owners <= 2:
+		add(event.KindClientFingerprint, alone, k[event.KindClientFingerprint], 0, 0)
+	case owners <= 8:
+		add(event.KindClientFingerprint, event.KindRequestTemplate, k[event.KindClientFingerprint], template, 0)
+	}
+	if in.Conduct.Agents.Bits() >= 3 && e.shared(in, actor.Client, uint64(k[event.KindClient])) == 0 {
+		add(event.KindClient, event.KindRequestTemplate, k[event.KindClient], template, 0)
+	}
+	if e.toolOf(in) {
+		add(event.KindFingerprint, event.KindRequestTemplate, finger, template, 0)
+	}
+	if t := k[event.KindTargetAccount]; t != 0 {
+		add(event.KindTargetAccount, event.KindRequestTemplate, t, template, uint64(in.Event.Claimed))
+	}
+	return fresh
+}
+
+// toolOf says that fingerprint and template together are a tool: no proved
+// owner shares either, and the actor has shown it at several places.
+func (e *Engine) toolOf(in *feature.Input) bool {
+	if in.Site.Headers == 0 || in.Conduct.Clients.Bits() < 3 && in.Conduct.Sessions.Bits() < 4 {
+		return false
+	}
+	k := &in.Event.Keys
+	f := e.shared(in, actor.Fingerprint, uint64(k[event.KindFingerprint]))
+	t := e.shared(in, actor.Template, uint64(k[event.KindRequestTemplate]))
+	return f == 0 || t == 0
+}
+
+func (e *Engine) bindObject(in *feature.Input, c *threat.Case) bool {
+	k := &in.Event.Keys
+	b := threat.Bound{At: in.Sec}
+	if t := k[event.KindTargetAccount]; t != 0 && uint64(in.Event.Claimed) == c.Object {
+		b.Kind, b.Value, b.Owner = uint8(event.KindTargetAccount), uint64(t), c.Object
+		b.WithKind, b.With = uint8(event.KindRequestTemplate), uint64(k[event.KindRequestTemplate])
+		if b.With == 0 {
+			return false
+		}
+		return c.Bind(b)
+	}
+	b.Kind, b.Value = threat.KindObject, c.Object
+	return c.Bind(b)
+}
+
+func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
+	k := &in.Event.Keys
+	if c.Subject == threat.Group {
+		return c.Bind(threat.Bound{
+			At: in.Sec, Kind: threat.KindObject, Value: c.Object,
+			WithKind: uint8(event.KindRequestTemplate), With: uint64(k[event.KindRequestTemplate]),
+		})
+	}
+	f, t := k[event.KindFingerprint], k[event.KindRequestTemplate]
+	if f == 0 || t == 0 {
+		return false
+	}
+	return c.Bind(threat.Bound{
+		At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f), WithKind: uint8(event.KindRequestTemplate), With: uint64(t),
+	})
+}

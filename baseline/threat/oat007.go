@@ -1,0 +1,87 @@
+package threat
+
+import (
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// oat007 recognises credential cracking: many secrets tried on one or a few
+// accounts (by one actor), one secret sprayed over many accounts, or one account
+// attacked from many strange places.
+//
+// Blind spots: offline cracking; a handful of guesses at a human pace.
+type oat007 struct{}
+
+func (oat007) Facts() Facts {
+	return Facts{
+		Threat: "OAT-007", Name: "Credential Cracking", Roles: identityRoles,
+		Parts: []string{
+			"failed_attempts", "distinct_secrets", "quick_attempts", "same_secret_on_other_account",
+			"account_failures", "account_new_places",
+		},
+		Strongest: event.ActionBlock, Compares: "the site's own people who mistype: failures, changed secrets and pace given the attempts before",
+		Verb: "guessed secrets",
+	}
+}
+
+func (oat007) Observe(o *Observation) {
+	in := o.In
+	st, a := &in.ActorStep, in.ByActor
+	if st.Tries > 0 && (!st.Switched || st.SameSecret || in.Guessed) {
+		nats, want := o.Failure(st.N, st.Fail, 970000)
+		o.Add(Actor, 0, nats, milli(uint32(a.Fail)), int32(uint32(a.N)*uint32(want)))
+		quick := st.Gap >= 0 && st.Gap < 2000
+		k := before(a.Quick, quick)
+		nats, want = o.Urn(feature.UrnQuick, st.Tries-1, k, quick, switching(st.Tries-1, k))
+		o.Add(Actor, 2, max(-300, nats), milli(uint32(a.Quick)), int32(uint32(a.N)*uint32(want)))
+		if in.Secret != 0 && !st.Switched {
+			k = before(a.NewSecret, st.Changed)
+			nats, want = o.Urn(feature.UrnSecret, st.Tries-1, k, st.Changed, switching(st.Tries-1, k))
+			o.Add(Actor, 1, nats, milli(a.Secrets.Count()), int32(uint32(a.N)*uint32(want)))
+		}
+		if st.SameSecret && st.Failed {
+			o.Add(Actor, 3, sketch.LnRatio(500, 20), milli(a.Objects.Count()), 1000)
+		}
+	}
+	// The account as a target: failures from places it does not know, each new.
+	if in.ByObject == nil || !st.Known || in.Resolution.Familiarity == 2 {
+		return
+	}
+	obj, ost := in.ByObject, &in.ObjectStep
+	p0 := in.Site.Urns[in.Role][feature.UrnObjectFail].Share(ost.N, ost.Fail)
+	p0 = min(970000, max(p0, in.Site.FamiliarFail[in.Role].PPM()))
+	o.Add(Object, 4, sketch.LogLikelihood(st.Failed, 970000, p0), milli(uint32(obj.Fail)), int32(uint32(obj.N)*(p0/1000)))
+	if ost.N > 0 {
+		moved := ost.NewClient && ost.NewSession || ost.NewClient && in.Session == 0
+		k := places(obj, ost)
+		nats, want := o.Urn(feature.UrnObjectPlace, ost.N-1, k, moved, switching(ost.N-1, k))
+		o.Add(Object, 5, nats, milli(obj.Clients.Count()), int32(uint32(obj.N)*uint32(want)))
+	}
+}
+
+func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {
+	in := o.In
+	if s == Object {
+		obj := in.ByObject
+		switch {
+		case obj.Clients.Bits() < 3 || obj.Fail < 4:
+			return event.ActionObserve, "the account was attacked from fewer than 3 addresses"
+		}
+		return event.ActionChallenge, "an account as a target is challenged, its owner's contexts are exempt"
+	}
+	a := in.ByActor
+	switch {
+	case familiarCap(in):
+		return event.ActionObserve, "the account knows this context"
+	case a.Fail < 6 || in.Secret != 0 && a.Secrets.Bits() < 5 && a.Objects.Bits() < 5:
+		return event.ActionObserve, "fewer than 5 distinct secrets: somebody who mistypes"
+	case a.Quick*2 < a.N && a.Fail < 12 && a.Objects.Bits() < 4:
+		return event.ActionObserve, "human pace: fewer than 12 failures are a forgotten password"
+	case a.Quick*2 < a.N && a.Fail < 20 && a.Objects.Bits() < 4:
+		return event.ActionRateLimit, "human pace: fewer than 20 failures"
+	case in.Resolution.OwnersOfJoint >= 8:
+		return event.ActionChallenge, "8 proved owners share address and fingerprint"
+	}
+	return event.ActionBlock, ""
+}

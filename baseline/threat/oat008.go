@@ -1,0 +1,46 @@
+package threat
+
+import (
+	"github.com/weirproject/weir/stream/event"
+)
+
+// oat008 recognises credential stuffing: many accounts tried, about once each,
+// mostly failing, from contexts that the accounts do not know. It compares with
+// the site's own people: how often who failed k of n fails again, changes the
+// account, or moves.
+//
+// Blind spots: a correct pair at the first try from a fresh identity; fewer than
+// about five attempts per group of linked identifiers.
+type oat008 struct{}
+
+func (oat008) Facts() Facts {
+	return Facts{
+		Threat: "OAT-008", Name: "Credential Stuffing", Roles: identityRoles,
+		Parts:     []string{"failed_attempts", "distinct_target_accounts", "context_changes", "unfamiliar_contexts"},
+		Strongest: event.ActionBlock, Compares: "the site's own people: failures, account changes and context changes given the attempts before",
+		Verb: "tried accounts and failed",
+	}
+}
+
+func (oat008) Observe(o *Observation) { attemptParts(o) }
+
+func (oat008) Cap(o *Observation, _ Subject) (event.Action, string) {
+	in := o.In
+	a := in.ByActor
+	switch {
+	case familiarCap(in):
+		return event.ActionObserve, "the account knows this context"
+	case a.Objects.Bits() < 3 && min(a.Clients.Bits(), a.Prints.Bits()) < 3 && !in.Guessed:
+		if a.Fail < 20 {
+			return event.ActionObserve, "fewer than 3 accounts and 3 contexts: somebody who mistypes"
+		}
+		return event.ActionRateLimit, "fewer than 3 accounts and 3 contexts: a stale client is not a campaign"
+	case in.Guessed && a.Fail < 8:
+		return event.ActionRateLimit, "log-ins guessed from paths: fewer than 8 failures"
+	case a.Success*2 > a.N:
+		return event.ActionRateLimit, "most attempts succeed"
+	case in.Resolution.OwnersOfJoint >= 8:
+		return event.ActionChallenge, "8 proved owners share address and fingerprint"
+	}
+	return event.ActionBlock, ""
+}

@@ -1,0 +1,359 @@
+package threat
+
+import (
+	"errors"
+
+	"github.com/weirproject/weir/baseline/actor"
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// Set runs the detectors and keeps their cases. Not safe for concurrent use.
+type Set struct {
+	detectors []Detector
+	facts     []Facts
+	byRole    [event.NumRoles][]int
+	always    []int
+	cases     *sketch.Table[Case]
+	layer     *feature.Layer
+	obs       Observation
+	touched   []Touched
+}
+
+// Touched is a case that an event has changed.
+type Touched struct {
+	Case  *Case
+	Facts *Facts
+	// Allowed is the action that score and caps allow now; Cap says which cap
+	// bound, empty when none.
+	Allowed event.Action
+	Cap     string
+	key     uint64
+}
+
+// NewSet makes a set of detectors with room for so many cases.
+func NewSet(layer *feature.Layer, cases int, detectors []Detector) (*Set, error) {
+	if cases < 16 {
+		return nil, errors.New("threat cases: 16 at least")
+	}
+	if len(detectors) > 32 {
+		return nil, errors.New("threat detectors: 32 at most")
+	}
+	s := &Set{detectors: detectors, cases: sketch.NewTable[Case](cases), layer: layer, touched: make([]Touched, 0, 64)}
+	for i, d := range detectors {
+		f := d.Facts()
+		if len(f.Parts) >= MaxParts {
+			return nil, errors.New(string(f.Threat) + ": too many parts")
+		}
+		s.facts = append(s.facts, f)
+		if len(f.Roles) == 0 {
+			s.always = append(s.always, i)
+		}
+		for _, r := range f.Roles {
+			s.byRole[r] = append(s.byRole[r], i)
+		}
+	}
+	return s, nil
+}
+
+// Facts lists the detectors' facts.
+func (s *Set) Facts() []Facts { return s.facts }
+
+// CaseKey names the case of a subject and detector.
+func CaseKey(subject Subject, id uint64, detector int) uint64 {
+	return sketch.Join(id, uint64(subject)<<8|uint64(detector)) | 1
+}
+
+// Find returns the case of a subject for a detector, or nil.
+func (s *Set) Find(subject Subject, id uint64, detector int) *Case {
+	if row := s.cases.Find(CaseKey(subject, id, detector)); row != nil {
+		return &row.Val
+	}
+	return nil
+}
+
+// Observe runs the detectors that want the event and returns the cases that it
+// changed or that concern its subjects; valid until the next call.
+func (s *Set) Observe(in *feature.Input) []Touched {
+	s.touched = s.touched[:0]
+	s.obs.In, s.obs.Layer = in, s.layer
+	// A refused request has no outcome, but what it tried is still conduct.
+	for _, i := range s.always {
+		s.run(i, in)
+	}
+	for _, i := range s.byRole[in.Role] {
+		s.run(i, in)
+	}
+	s.learn(in)
+	return s.touched
+}
+
+func (s *Set) run(i int, in *feature.Input) {
+	o := &s.obs
+	o.spoken = 0
+	s.detectors[i].Observe(o)
+	if o.spoken == 0 {
+		return
+	}
+	for sub := Actor; sub <= Tool; sub++ {
+		if o.spoken&(1<<sub) != 0 {
+			s.fold(i, sub, in)
+		}
+	}
+}
+
+// SubjectID names the event's subject of a kind; 0 when the event has none.
+func SubjectID(in *feature.Input, s Subject) uint64 {
+	switch s {
+	case Actor:
+		return in.Identity.ID
+	case Object:
+		return sketch.Join(in.Site.Key, in.Object)
+	case Group:
+		return sketch.Join(in.Site.Key, in.Group)
+	case Tool:
+		k := &in.Event.Keys
+		return sketch.Join(in.Site.Key, sketch.Join(uint64(k[event.KindFingerprint]), uint64(k[event.KindRequestTemplate])))
+	}
+	return 0
+}
+
+// fold adds what detector i said about a subject to its case.
+func (s *Set) fold(i int, sub Subject, in *feature.Input) {
+	o := &s.obs
+	parts := &o.parts[sub]
+	var sum int32
+	for p := range parts {
+		sum += parts[p].nats
+	}
+	id := SubjectID(in, sub)
+	key := CaseKey(sub, id, i)
+	row := s.cases.Find(key)
+	if row == nil && sum <= 0 {
+		*parts = [MaxParts]part{}
+		return // a good record opens no case
+	}
+	if row == nil {
+		row, _ = s.cases.Get(key, in.Sec)
+		row.Val = Case{First: in.Sec, Last: in.Sec, ID: id, SiteIndex: in.SiteIndex, Threat: uint8(i), Subject: sub}
+	}
+	row.Seen = in.Sec
+	c := &row.Val
+	switch sub {
+	case Object:
+		c.Object = in.Object
+		c.NameLen = uint8(copy(c.Name[:], in.ObjectName))
+	case Group:
+		c.Object = in.Group
+		c.NameLen = uint8(copy(c.Name[:], in.GroupName))
+	}
+	c.decay(in.Sec)
+	for p := range parts {
+		if parts[p].set {
+			c.Parts[p] += parts[p].nats
+			c.Values[p], c.Expected[p] = parts[p].value, parts[p].expected
+		}
+	}
+	*parts = [MaxParts]part{}
+	c.Last = in.Sec
+	score := c.Score()
+	if score <= 0 {
+		// Reflection: a long good record gives no credit to burn.
+		c.Parts = [MaxParts]int32{}
+		if c.Revision == 0 {
+			s.cases.Delete(key)
+			return
+		}
+		score = 0
+	}
+	const ceiling = 40000
+	if score > ceiling {
+		// What is far above every bar must be able to come down again.
+		for p := range c.Parts {
+			c.Parts[p] = int32(int64(c.Parts[p]) * ceiling / int64(score))
+		}
+		score = c.Score()
+	}
+	c.Peak = max(c.Peak, score)
+	c.Sample(in.Event.ID)
+	t := Touched{Case: c, Facts: &s.facts[i], key: key}
+	t.Allowed, t.Cap = s.allowed(i, c, score)
+	s.touched = append(s.touched, t)
+}
+
+// allowed is the action that score, ladder and caps allow.
+func (s *Set) allowed(i int, c *Case, score int32) (event.Action, string) {
+	f := &s.facts[i]
+	act := event.ActionAllow
+	switch {
+	case score >= BarBlock:
+		act = event.ActionBlock
+	case score >= BarChallenge:
+		act = event.ActionChallenge
+		if f.First != event.ActionNone {
+			act = f.First
+		}
+	case score >= BarRateLimit:
+		act = event.ActionRateLimit
+	case score >= BarObserve:
+		act = event.ActionObserve
+	}
+	why := ""
+	if act == event.ActionBlock && c.Groups() < 2 {
+		act, why = event.ActionChallenge, "one feature group only"
+	}
+	if act > f.Strongest {
+		act, why = f.Strongest, "strongest response of "+string(f.Threat)
+	}
+	if act > event.ActionObserve {
+		if limit, reason := s.detectors[i].Cap(&s.obs, c.Subject); act > limit {
+			act, why = limit, reason
+		}
+	}
+	return act, why
+}
+
+// trusted says that nothing about the event's actor is suspicious.
+func (s *Set) trusted(in *feature.Input) bool {
+	if in.Conduct.Flagged != 0 || in.Refused {
+		return false
+	}
+	for i := range s.touched {
+		if c := s.touched[i].Case; c.Score() >= BarRateLimit {
+			return false
+		}
+	}
+	return true
+}
+
+// Trusted is for the resolver: this event may prove ownership.
+func (s *Set) Trusted(in *feature.Input) bool { return s.trusted(in) }
+
+// learn teaches the site's baselines from an event that is not suspicious; an
+// actor teaches at most 40 times per episode.
+func (s *Set) learn(in *feature.Input) {
+	if in.Page.Page && in.Page.N < 60 && s.trusted(in) {
+		p, u := &in.Page, &in.Site.Urns[event.RoleNone]
+		if p.New {
+			u[feature.PageMissing].Learn(p.Fresh, p.Lost, p.Missing)
+		}
+		if p.N > 0 {
+			u[feature.PageQuick].Learn(p.N-1, p.Fast, p.Quick)
+			u[feature.PageNew].Learn(p.N-1, p.Fresh-1, p.New)
+			u[feature.PageBare].Learn(p.N-1, p.Naked, p.Bare)
+			u[feature.PageSame].Learn(p.N-1, p.Again, p.Same)
+			u[feature.PageOrdered].Learn(p.N-1, p.Sorted, p.Ordered)
+		}
+	}
+	if in.Role == event.RoleNone || in.ByActor == nil || !s.trusted(in) {
+		return
+	}
+	st, u := &in.ActorStep, &in.Site.Urns[in.Role]
+	if st.N < 40 {
+		a := in.ByActor
+		if st.Known {
+			u[feature.UrnFail].Learn(st.N, st.Fail, st.Failed)
+		}
+		if st.N > 0 {
+			u[feature.UrnSwitch].Learn(st.N-1, less(a.Switch, st.Switched), st.Switched)
+			u[feature.UrnMove].Learn(st.N-1, less(a.Move, st.Moved), st.Moved)
+			quick := st.Gap >= 0 && st.Gap < 2000
+			u[feature.UrnQuick].Learn(st.N-1, less(a.Quick, quick), quick)
+			if in.Secret != 0 && !st.Switched {
+				u[feature.UrnSecret].Learn(st.N-1, less(a.NewSecret, st.Changed), st.Changed)
+			}
+		}
+		if in.Resolution.Familiarity != actor.Unknown {
+			u[feature.UrnStrange].Learn(st.N, less(a.Strange, in.Strange), in.Strange)
+		}
+		if in.Resolution.Familiarity == actor.Familiar && st.Known {
+			in.Site.FamiliarFail[in.Role].Add(st.Failed)
+		}
+	}
+	if o := in.ByObject; o != nil && in.ObjectStep.N < 40 {
+		st := &in.ObjectStep
+		if st.Known {
+			u[feature.UrnObjectFail].Learn(st.N, st.Fail, st.Failed)
+		}
+		if st.N > 0 {
+			u[feature.UrnObjectPlace].Learn(st.N-1, places(o, st), st.NewClient && st.NewSession)
+		}
+	}
+}
+
+// places is how many of the object's attempts before came from a new place.
+func places(o *feature.Stats, st *feature.Step) uint16 {
+	n := uint16(max(0, o.Sessions.Bits()-1))
+	if st.NewSession && n > 0 {
+		n--
+	}
+	return n
+}
+
+func less(n uint16, by bool) uint16 {
+	if by && n > 0 {
+		return n - 1
+	}
+	return n
+}
+
+// Merge joins the cases of two actors that turned out to be one.
+func (s *Set) Merge(into, from uint64, now uint32) {
+	for i := range s.detectors {
+		row := s.cases.Find(CaseKey(Actor, from, i))
+		if row == nil {
+			continue
+		}
+		old := row.Val
+		s.cases.Delete(row.Key)
+		to, fresh := s.cases.Get(CaseKey(Actor, into, i), now)
+		if fresh {
+			old.ID = into
+			to.Val = old
+			continue
+		}
+		c := &to.Val
+		c.decay(now)
+		old.decay(now)
+		for p := range c.Parts {
+			c.Parts[p] += old.Parts[p]
+		}
+		c.First = min(c.First, old.First)
+		c.Last = now
+		for _, b := range old.Binds[:old.BindCount] {
+			c.Bind(b)
+		}
+	}
+}
+
+// Bind remembers an identifier and says whether it is new to the case. The
+// oldest makes room.
+func (c *Case) Bind(b Bound) bool {
+	oldest := 0
+	for i := range c.Binds[:c.BindCount] {
+		have := &c.Binds[i]
+		if have.Value == b.Value && have.With == b.With && have.Kind == b.Kind && have.WithKind == b.WithKind {
+			have.At = b.At
+			return false
+		}
+		if have.At < c.Binds[oldest].At {
+			oldest = i
+		}
+	}
+	if c.BindCount < MaxBinds {
+		oldest = int(c.BindCount)
+		c.BindCount++
+	}
+	c.Binds[oldest] = b
+	return true
+}
+
+// Cases exposes the table, for metrics.
+func (s *Set) Cases() (used, evicted uint64, bytes int) {
+	return s.cases.Used(), s.cases.Evicted(), s.cases.Bytes()
+}
+
+// State writes the cases, SetState reads them.
+func (s *Set) State(w *sketch.Writer)          { s.cases.State(w) }
+func (s *Set) SetState(r *sketch.Reader) error { return s.cases.SetState(r) }

@@ -1,0 +1,261 @@
+package threat
+
+import (
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// MaxParts bounds the features of one detector.
+const MaxParts = 8
+
+// Bars in milli-nats: ln(1/alpha) for alpha = 1/20, 1e-3, 1e-4 and 1e-6.
+const (
+	BarObserve   = 3000
+	BarRateLimit = 6900
+	BarChallenge = 9200
+	BarBlock     = 13800
+)
+
+// Subject is what a case is about.
+type Subject = feature.Subject
+
+// The subjects.
+const (
+	Actor  = feature.SubjectActor
+	Object = feature.SubjectObject
+	Group  = feature.SubjectGroup
+	Tool   = feature.SubjectTool
+)
+
+const numSubjects = 5
+
+// Facts state what a detector is.
+type Facts struct {
+	// Threat is the OWASP code, Name its title.
+	Threat verdict.Threat
+	Name   string
+	// Roles are the flow roles it needs; none: it sees every request.
+	Roles []event.Role
+	// Parts name its features, in the order of their indexes.
+	Parts []string
+	// Strongest is the strongest action, First the one at the challenge bar
+	// (challenge when zero).
+	Strongest, First event.Action
+	// Compares says with what it compares, Blind what it cannot see.
+	Compares, Blind string
+	// Summary is the sentence of the evidence; see Case.Summary.
+	Verb string
+}
+
+// Detector recognises one threat. Observe must be a pure function of the
+// observation: it keeps no state of its own, takes no time, allocates nothing.
+type Detector interface {
+	Facts() Facts
+	Observe(o *Observation)
+	// Cap returns the strongest action that the structure of the evidence
+	// allows for the subject, and why it is capped.
+	Cap(o *Observation, s Subject) (event.Action, string)
+}
+
+// Observation is one event on its way through the detectors.
+type Observation struct {
+	In *feature.Input
+	// Layer gives access to the statistics of other subjects and roles.
+	Layer *feature.Layer
+	// parts collects what the running detector says, by subject.
+	parts  [numSubjects][MaxParts]part
+	spoken uint8
+}
+
+type part struct {
+	nats, value, expected int32
+	set                   bool
+}
+
+// Add contributes nats (milli-nats, clamped to +-4000) for part i of the
+// subject; value and expected are in thousandths and shown in the evidence.
+func (o *Observation) Add(s Subject, i int, nats, value, expected int32) {
+	p := &o.parts[s][i]
+	p.nats += sketch.Clamp(nats, 4000)
+	p.value, p.expected, p.set = value, expected, true
+	o.spoken |= 1 << s
+}
+
+// Urn is the log likelihood ratio of an observation under the site's learned
+// predictive distribution for the event's role: one, given k of the last n,
+// against p1 (parts per million). It also returns P0 in thousandths.
+func (o *Observation) Urn(u feature.UrnName, n, k uint16, one bool, p1 uint32) (nats, expected int32) {
+	p0 := o.In.Site.Urns[o.In.Role][u].Share(n, k)
+	return sketch.LogLikelihood(one, p1, min(p0, 970000)), int32(p0 / 1000)
+}
+
+// Page is Urn for the document urns, against the mixture that a tool's habit is
+// constant but unknown: (a+k)/(a+b+n) with a = lean/10 and b = 0.1.
+func (o *Observation) Page(u feature.UrnName, n, k uint16, one bool, lean uint64) (nats, expected int32) {
+	p1 := habit(lean*100, 100, n, k)
+	p0 := o.In.Site.Urns[event.RoleNone][u].Share(n, k)
+	return sketch.LogLikelihood(one, p1, min(p0, 970000)), int32(p0 / 1000)
+}
+
+// Failure is the ratio for the outcome, under the failure urn of the context's
+// familiarity, with the outage guard: what everybody's familiar contexts suffer
+// now proves nothing about one actor.
+func (o *Observation) Failure(n, k uint16, p1 uint32) (nats, expected int32) {
+	in := o.In
+	if in.Outcome == event.OutcomeNone {
+		return 0, 0
+	}
+	u := feature.UrnFail
+	p0 := in.Site.Urns[in.Role][u].Share(n, k)
+	p0 = min(970000, max(p0, in.Site.FamiliarFail[in.Role].PPM()))
+	return sketch.LogLikelihood(in.Outcome == event.OutcomeFailure, p1, p0), int32(p0 / 1000)
+}
+
+// Mature says that the site has taught for long enough for absence of history
+// to mean something.
+func (o *Observation) Mature() bool {
+	return Mature(o.In.Site, o.In.Sec, o.Layer.Resolver.Owners(o.In.SiteIndex))
+}
+
+// Mature: two days, or 6,000 proved owners (1,000 above the resolver's floor).
+func Mature(s *feature.Site, now uint32, owners uint64) bool {
+	return s.First != 0 && (now-min(now, s.First) >= 2*86400 || owners >= 6000)
+}
+
+// Case is the running evidence about one subject for one threat. It is flat.
+type Case struct {
+	// Parts are the contributions, Values and Expected what the feature was
+	// when it last spoke; all in thousandths.
+	Parts, Values, Expected [MaxParts]int32
+	// First and Last are in seconds.
+	First, Last uint32
+	// Peak is the highest score of the episode, Count the events in it.
+	Peak  int32
+	Count uint32
+	// ID names the subject, Threat the detector's index, SiteIndex the site.
+	ID        uint64
+	Object    uint64
+	SiteIndex uint16
+	Threat    uint8
+	Subject   Subject
+	// Action is the last published action, Cap the last cap.
+	Action, Cap event.Action
+	NameLen     uint8
+	Ring        uint8
+	Name        [24]byte
+	// Events are sample event ids: three first, six last.
+	Events [9]ID
+	// Begin and End are where on the log the evidence stands.
+	Begin, End Position
+	// Published state of the verdict.
+	Verdict   [2]uint64
+	Expires   int64
+	Renewed   int64
+	Revision  uint32
+	Slot      uint32
+	Binds     [MaxBinds]Bound
+	BindCount uint32
+	Pad       uint32
+}
+
+// Position is verdict.Position without padding.
+type Position struct {
+	Offset    int64
+	Partition int32
+	Row       int32
+}
+
+// ID is an event id of at most 127 bytes.
+type ID struct {
+	Len  uint8
+	Text [127]byte
+}
+
+// KindObject marks a bound object.
+const KindObject = uint8(event.NumKinds)
+
+// MaxBinds bounds the identifiers that one case remembers.
+const MaxBinds = 40
+
+// Bound is an identifier that the subject has used: one hash, or two that must
+// be present together. Kinds are event kinds; KindObject marks an object.
+type Bound struct {
+	Value, With uint64
+	// Owner is the account whose proved contexts are exempt, 0 for none.
+	Owner uint64
+	// At is when it was last seen, in seconds; Name is spare.
+	At             uint32
+	Kind, WithKind uint8
+	Name           uint16
+}
+
+// PartContinued is the last part of every actor's case: requests that went on
+// although they were refused. A person stops or solves the challenge.
+const PartContinued = MaxParts - 1
+
+// Continue counts one refused request that did not stop the actor.
+func (c *Case) Continue() {
+	c.Values[PartContinued] += 1000
+	if c.Values[PartContinued] > 3000 {
+		c.Parts[PartContinued] = min(6000, c.Parts[PartContinued]+300)
+	}
+}
+
+// Score is the sum of the parts.
+func (c *Case) Score() int32 {
+	var s int32
+	for _, p := range c.Parts {
+		s += p
+	}
+	return s
+}
+
+// Groups counts the parts that carry at least one nat.
+func (c *Case) Groups() int {
+	n := 0
+	for _, p := range c.Parts[:PartContinued] {
+		if p >= 1000 {
+			n++
+		}
+	}
+	return n
+}
+
+// halfLife of evidence without new attempts, in seconds.
+const halfLife = 6 * 3600
+
+func (c *Case) decay(now uint32) {
+	if dt := now - min(now, c.Last); dt > 3600 {
+		for i := range c.Parts {
+			c.Parts[i] = sketch.Decay(c.Parts[i], dt, halfLife)
+		}
+	}
+}
+
+// Sample remembers an event id: the first three, then the last six.
+func (c *Case) Sample(id string) {
+	at := int(c.Count)
+	if at >= 3 {
+		at = 3 + (at-3)%6
+	}
+	e := &c.Events[at]
+	*e = ID{}
+	e.Len = uint8(copy(e.Text[:], id))
+	c.Count++
+}
+
+// Samples lists the remembered ids in order.
+func (c *Case) Samples() []string {
+	n := int(min(c.Count, 9))
+	out := make([]string, 0, n)
+	for i := range n {
+		at := i
+		if i >= 3 && c.Count > 9 {
+			at = 3 + (int(c.Count)-9+i-3)%6
+		}
+		out = append(out, string(c.Events[at].Text[:c.Events[at].Len]))
+	}
+	return out
+}
