@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // smallBody is the length up to which a declared body is read whole before an
@@ -26,8 +27,11 @@ type requestBody struct {
 	prefix []byte
 	whole  bool
 	limit  int64 // negative: none
-	read   int64
 	req    *http.Request
+
+	// The HTTP/2 transport reads from a goroutine of its own.
+	read   atomic.Int64
+	failed atomic.Pointer[error] // what ended reading other than the end
 }
 
 // init takes the request's body; it reports errBodyLimit for a declared length
@@ -53,9 +57,11 @@ func (b *requestBody) init(r *http.Request, declared bool, limit int64) error {
 // Read reads from src and holds the limit.
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
-	b.read += int64(n)
-	if b.limit >= 0 && b.read > b.limit {
-		return 0, errBodyLimit
+	if read := b.read.Add(int64(n)); b.limit >= 0 && read > b.limit {
+		n, err = 0, errBodyLimit
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.failed.Store(&err)
 	}
 	return n, err
 }
@@ -103,7 +109,7 @@ func (b *requestBody) end() error {
 }
 
 // size is the number of body bytes read so far.
-func (b *requestBody) size() int64 { return b.read }
+func (b *requestBody) size() int64 { return b.read.Load() }
 
 // trailerNames lists the announced trailers that may be sent on.
 func (b *requestBody) trailerNames() string {

@@ -9,15 +9,17 @@ import (
 	"time"
 
 	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
 )
 
 // Bounds that no configuration changes.
 const (
 	// maxCapture bounds the request and response body bytes that extraction
 	// sees (CONTRACTS.md section 7).
-	maxCapture = 64 << 10
-	// maxTrailerBytes bounds the trailer section of a chunked message.
-	maxTrailerBytes = 8 << 10
+	maxCapture = flow.MaxBody
+	// maxTrailerBytes bounds the trailer section of a chunked message. net/http
+	// takes less than its buffer of 4 KiB and would not say why.
+	maxTrailerBytes = 3 << 10
 	// maxResponseHead bounds the head of an upstream's response.
 	maxResponseHead = 256 << 10
 	// partialAfter is when an exchange that still runs gives its event.
@@ -101,9 +103,6 @@ type Route struct {
 	Mode       event.Mode
 	// BodyLimit 0 takes Config.BodyLimit.
 	BodyLimit int64
-	// RejectUnreadable answers 413 when the claims of a request cannot be read;
-	// nil: on login routes only.
-	RejectUnreadable *bool
 }
 
 // DefaultConfig returns the settings of CONTRACTS.md section 3.

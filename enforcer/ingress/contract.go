@@ -6,32 +6,30 @@ import (
 	"github.com/weirproject/weir/stream/verdict"
 )
 
-// Needs says which bodies the flow map reads on a request's route.
-type Needs struct {
-	// Body: the request's body, of which at most maxCapture bytes are buffered
-	// before the request is decided and forwarded.
-	Body bool
-	// ResponseBody: the response's body, of which at most maxCapture bytes are
-	// copied while it streams.
-	ResponseBody bool
-}
-
-// Extractor turns raw exchanges into events (stream/flow). All methods are
+// Extractor turns raw exchanges into events; *flow.Extractor is one. All methods are
 // called concurrently and must not keep the Exchange or its slices.
 type Extractor interface {
-	// Needs is asked before the body is read; Site, Method, Host, Target and
-	// Headers are set.
-	Needs(x *flow.Exchange) Needs
+	// Needs says what a route wants of a request before it is forwarded; target
+	// is path and query. It is asked before the body is read.
+	Needs(site, method, target string) flow.Needs
 	// Begin fills all that is known before the answer.
 	Begin(x *flow.Exchange, ev *event.Event)
 	// End completes the event with the answer.
 	End(x *flow.Exchange, ev *event.Event)
 }
 
+var _ Extractor = (*flow.Extractor)(nil)
+
 // Decider says what happens to a request. It is called concurrently and must
 // not block: the client waits. It may keep nothing of the event.
 type Decider interface {
 	Decide(ev *event.Event) verdict.Decision
+}
+
+// Settler is a Decider that also wants to know what a request cost: it is called
+// with the completed event and the decision, for limits on bytes or time.
+type Settler interface {
+	Settle(ev *event.Event, d *verdict.Decision)
 }
 
 // Recorder takes events and decisions. Both methods are called concurrently,

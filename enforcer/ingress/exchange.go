@@ -2,7 +2,11 @@ package ingress
 
 import (
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +29,7 @@ type exchange struct {
 	conn   *connInfo
 	start  time.Time
 
-	needs    Needs
+	needs    flow.Needs
 	body     requestBody
 	out      outgoing
 	res      upResponse
@@ -175,7 +179,7 @@ func checkHTTP2(r *http.Request) cause {
 
 // run decides and acts; it reports whether the answer broke off.
 func (x *exchange) run() (abort bool) {
-	x.guard("needs", func() { x.needs = x.s.opt.Extractor.Needs(&x.raw) })
+	x.guard("needs", func() { x.needs = x.s.opt.Extractor.Needs(x.raw.Site, x.raw.Method, x.raw.Target) })
 	if x.needs.Body {
 		if err := x.capture(); err != nil {
 			x.refuseBody(err)
@@ -233,10 +237,14 @@ func (x *exchange) decide() {
 		d.Proposed, d.Action, d.Mode = max(d.Proposed, d.Action), event.ActionObserve, event.ModeShadow
 	}
 	x.ev.Action, x.ev.Mode, x.ev.Verdict = d.Action, d.Mode, d.Verdict
-	if d.Action != event.ActionAllow || d.Proposed > event.ActionAllow || d.Verdict != "" {
+	if d.Action != event.ActionAllow || d.Proposed > event.ActionAllow || d.Verdict != "" || notable(d.Rule) {
 		x.recordDecision()
 	}
 }
+
+// notable reports whether a rule that allowed a request is worth a record: a
+// failure is, an allowlist entry, which may match every other request, is not.
+func notable(rule string) bool { return rule != "" && !strings.HasPrefix(rule, "allowlist") }
 
 // undecided is the decision about a request that could not be decided.
 func (x *exchange) undecided() verdict.Decision {
@@ -262,16 +270,11 @@ func (x *exchange) guard(phase string, f func()) (ok bool) {
 	return true
 }
 
-// unreadable reports whether claims that cannot be read are refused here. Like
-// any refusal it happens in enforce mode only.
+// unreadable reports whether the flow map wants claims that cannot be read to be
+// refused (login routes: by default). Like any refusal it happens in enforce
+// mode only.
 func (x *exchange) unreadable() bool {
-	if x.ev.Flags&event.FlagClaimsUnreadable == 0 || x.policy.mode != event.ModeEnforce {
-		return false
-	}
-	if set := x.policy.rejectUnreadable; set != nil {
-		return *set
-	}
-	return x.ev.Role == event.RoleLogin
+	return x.needs.RejectUnreadable && x.ev.Flags&event.FlagClaimsUnreadable != 0 && x.policy.mode == event.ModeEnforce
 }
 
 func (x *exchange) recordDecision() {
@@ -332,6 +335,9 @@ func (x *exchange) finish(partial bool) {
 	}
 	x.guard("extract", func() { x.s.opt.Extractor.End(&x.raw, &x.ev) })
 	x.ev.Flags |= x.raw.Flags & event.FlagPartial
+	if x.s.settler != nil {
+		x.guard("settle", func() { x.s.settler.Settle(&x.ev, &x.decision) })
+	}
 	x.guard("record", func() { x.s.opt.Recorder.Event(&x.ev) })
 	since(x.s.metrics.record, t)
 }
@@ -371,12 +377,30 @@ func (x *exchange) slow() {
 	}
 }
 
-// refuseBody answers a request whose body could not be read.
+// refuseBody answers a request whose body could not be read: 413 above the
+// limit, 400 when it is malformed, 408 when it stalled. Otherwise the client is
+// gone and the answer is for the record. The connection ends: where its next
+// request begins is unknown.
 func (x *exchange) refuseBody(err error) {
-	if errors.Is(err, errBodyLimit) {
+	x.w.Header()["Connection"] = []string{"close"}
+	var ne net.Error
+	switch {
+	case errors.Is(err, errBodyLimit):
 		x.s.metrics.reject(causeBodyLimit)
 		x.refuse(http.StatusRequestEntityTooLarge, "reject")
-		return
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.refuse(http.StatusRequestTimeout, "reject")
+	case !x.malformed() && (errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &ne) || x.r.Context().Err() != nil):
+		x.refuse(statusClientGone, "client_gone")
+	default:
+		x.refuse(http.StatusBadRequest, "reject")
 	}
-	x.refuse(http.StatusBadRequest, "client_error")
 }
+
+// malformed reports whether the gate refused the body. net/http's own errors hide
+// the gate's, in trailers for one.
+func (x *exchange) malformed() bool { return x.conn.front != nil && x.conn.front.state == gateDead }
+
+// statusClientGone is the status of an exchange that its client left: nobody
+// reads it but the event. nginx coined it.
+const statusClientGone = 499

@@ -3,12 +3,17 @@ package ingress
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
+
+// errMalformedBody ends a request whose chunked body is malformed.
+var errMalformedBody = errors.New("malformed request body")
 
 // gateState is where in the stream of messages a frontConn stands.
 type gateState uint8
@@ -66,6 +71,7 @@ type frontConn struct {
 	ownLimit bool       // our deadline is in force instead of limit
 	writeMu  sync.Mutex
 	dead     bool // under writeMu
+	linger   atomic.Bool
 }
 
 // ConnectionState lets net/http fill Request.TLS.
@@ -322,7 +328,7 @@ func (c *frontConn) readChunked(p []byte) (int, error) {
 	case bad != causeNone:
 		c.gate.reject(bad, c.info)
 		c.kill(nil)
-		return 0, fmt.Errorf("chunked body: %s", bad)
+		return 0, fmt.Errorf("%w: %s", errMalformedBody, bad)
 	case done:
 		if k < n { // the next message's bytes go back
 			c.buf = append(append(c.buf[:0:0], p[k:n]...), c.buf[c.r:]...)
@@ -375,23 +381,29 @@ func (c *frontConn) refuse(bad cause) error {
 	return io.EOF
 }
 
-// kill ends the stream after answer. A close with unread input resets the
-// connection and may take the answer with it: so the input is read for a moment.
+// kill ends the stream after answer; with none, net/http still has the handler's
+// to write.
 func (c *frontConn) kill(answer []byte) {
 	c.state, c.buf, c.r, c.pending = gateDead, nil, 0, 0
+	c.linger.Store(true)
 	if answer == nil {
 		return
 	}
 	c.writeMu.Lock()
-	_, err := c.Conn.Write(answer)
+	defer c.writeMu.Unlock()
+	_, _ = c.Conn.Write(answer)
 	c.dead = true
-	c.writeMu.Unlock()
-	if err != nil {
-		return
+}
+
+// Close closes the connection. After a rejection it first reads on for a moment:
+// a close with unread input resets the connection and may take the answer with
+// it before the client read it.
+func (c *frontConn) Close() error {
+	if c.linger.CompareAndSwap(true, false) && closeWrite(c.Conn) == nil {
+		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
-	_ = closeWrite(c.Conn)
-	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
-	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+	return c.Conn.Close()
 }
 
 // lingerTime and lingerBytes bound the wait for a client to read a rejection.

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // brain is Extractor, Decider and Recorder in one, each part replaceable.
 type brain struct {
-	needs  func(x *flow.Exchange) ingress.Needs
+	needs  func(target string) flow.Needs
 	begin  func(x *flow.Exchange, ev *event.Event)
 	end    func(x *flow.Exchange, ev *event.Event)
 	decide func(ev *event.Event) verdict.Decision
@@ -37,11 +37,11 @@ type brain struct {
 	exchanges []flow.Exchange // deep enough copies for the tests
 }
 
-func (b *brain) Needs(x *flow.Exchange) ingress.Needs {
+func (b *brain) Needs(_, _, target string) flow.Needs {
 	if b.needs != nil {
-		return b.needs(x)
+		return b.needs(target)
 	}
-	return ingress.Needs{}
+	return flow.Needs{}
 }
 
 func (b *brain) Begin(x *flow.Exchange, ev *event.Event) {

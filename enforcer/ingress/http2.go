@@ -73,8 +73,8 @@ func (x *exchange) forwardHTTP2(up *upstream) (abort bool) {
 		if res != nil {
 			_ = res.Body.Close()
 		}
-		if errors.Is(err, errBodyLimit) {
-			x.sent.bodyErr = err
+		if failed := x.body.failed.Load(); failed != nil {
+			x.sent.bodyErr = clientError{*failed}
 		}
 		x.upstreamFailed(err)
 		return false

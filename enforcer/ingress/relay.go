@@ -91,7 +91,7 @@ func (x *exchange) roundTrip(up *upstream) (*sent, error) {
 			return nil, err
 		}
 		c := &x.sent
-		c.upConn, c.streaming = conn, false
+		c.upConn, c.streaming, c.bodyErr = conn, false, nil
 		conn.reset()
 		x.wait = waiter{ctx: x.r.Context(), limit: x.st.cfg.Timeouts.Upstream}
 		if err = x.send(c); err == nil {
@@ -325,7 +325,7 @@ func (x *exchange) relay(up *upstream, c *sent) (abort bool) {
 		up.put(c.upConn)
 	}
 	c.upConn = nil
-	return abort
+	return abort || !sentAll && x.malformed()
 }
 
 // relayBody copies the body. clean: it ended as its framing says.
@@ -527,15 +527,12 @@ func (x *exchange) upstreamFailed(err error) {
 	var ce clientError
 	var ne interface{ Timeout() bool }
 	switch {
-	case errors.Is(bodyErr, errBodyLimit):
-		x.refuseBody(errBodyLimit)
+	case errors.As(bodyErr, &ce):
+		x.refuseBody(bodyErr)
 		return
 	case x.r.Context().Err() != nil || errors.Is(err, errClientGone):
 		x.s.metrics.upstream.WithLabelValues("client_gone").Inc()
-		x.refuse(499, "client_gone") // nobody reads it; nginx's code for the event
-		return
-	case errors.As(bodyErr, &ce):
-		x.refuseBody(bodyErr)
+		x.refuse(statusClientGone, "client_gone")
 		return
 	case errors.Is(err, errUpstreamBusy):
 		status, cause = http.StatusServiceUnavailable, "busy"

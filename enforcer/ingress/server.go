@@ -36,6 +36,7 @@ type Server struct {
 	metrics  *metrics
 	state    atomic.Pointer[state]
 	fallback *http2Upstreams
+	settler  Settler // the Decider, if it is one
 	tunnels  tunnels
 	draining atomic.Bool
 	exchange sync.Pool
@@ -71,6 +72,7 @@ func New(cfg Config, opt Options) (*Server, error) {
 	}
 	s := &Server{opt: opt, log: opt.Log, metrics: m, ready: make(chan struct{})}
 	s.exchange.New = func() any { return newExchange(s) }
+	s.settler, _ = opt.Decider.(Settler)
 	s.fallback = newHTTP2Upstreams()
 	if err := s.Reload(cfg); err != nil {
 		return nil, err
@@ -214,7 +216,7 @@ func (s *Server) drain(f *front, srv *http.Server, limit time.Duration) error {
 	f.stopAccepting()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	s.settle(ctx)
+	f.settle(ctx)
 	err := srv.Shutdown(ctx)
 	if !s.tunnels.wait(ctx) && err == nil {
 		err = context.DeadlineExceeded
@@ -232,12 +234,15 @@ func (s *Server) drain(f *front, srv *http.Server, limit time.Duration) error {
 // that crosses a request on the way fails that request.
 const settleTime = 250 * time.Millisecond
 
-func (s *Server) settle(ctx context.Context) {
-	t := time.NewTimer(settleTime)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+func (f *front) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for len(f.slots) > 0 { // connections still open
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -21,8 +21,6 @@ type policy struct {
 	failClosed bool
 	mode       event.Mode
 	bodyLimit  int64 // negative: none
-	// rejectUnreadable nil: on login routes only.
-	rejectUnreadable *bool
 }
 
 type compiledRoute struct {
@@ -55,7 +53,6 @@ func compileSite(c *Config, s Site, up *upstream) *site {
 		if r.BodyLimit != 0 {
 			p.bodyLimit = r.BodyLimit
 		}
-		p.rejectUnreadable = r.RejectUnreadable
 		tmpl, below := strings.CutSuffix(r.Path, "/*")
 		out.routes = append(out.routes, compiledRoute{
 			method: r.Method, segments: strings.Split(strings.Trim(tmpl, "/"), "/"), below: below, policy: p,
