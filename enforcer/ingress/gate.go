@@ -33,6 +33,7 @@ const h2cPreface = "PRI * HTTP/2.0\r\n\r\n"
 type gate struct {
 	headLimit, maxFields int
 	headTimeout, idle    time.Duration
+	hard                 *atomic.Bool // a stop whose time is over: no lingering
 	// reject is told why a message was refused and returns the bytes to answer.
 	reject func(c cause, info *connInfo) []byte
 }
@@ -70,8 +71,8 @@ type frontConn struct {
 	limit    time.Time  // what net/http set
 	ownLimit bool       // our deadline is in force instead of limit
 	writeMu  sync.Mutex
-	dead     bool // under writeMu
-	linger   atomic.Bool
+	dead     bool        // under writeMu
+	linger   atomic.Bool // input that nobody will read may follow
 }
 
 // ConnectionState lets net/http fill Request.TLS.
@@ -140,7 +141,14 @@ func (c *frontConn) Write(p []byte) (int, error) {
 func (c *frontConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // tunnel lets all further bytes pass unchecked, after a hijack.
-func (c *frontConn) tunnel() { c.state = gateRaw }
+func (c *frontConn) tunnel() {
+	if c.peeked { // net/http gave that byte away with the hijack
+		c.r++
+		c.peeked = false
+	}
+	c.state = gateRaw
+	c.linger.Store(false)
+}
 
 func (c *frontConn) Read(p []byte) (int, error) {
 	for {
@@ -305,8 +313,10 @@ func (c *frontConn) deliver(p []byte) int {
 		switch {
 		case c.head.chunked:
 			c.state, c.chunks = gateChunked, chunkScanner{}
+			c.linger.Store(true)
 		case c.head.length > 0:
 			c.state, c.remain = gateLength, c.head.length
+			c.linger.Store(true)
 		}
 	}
 	return n
@@ -342,6 +352,7 @@ func (c *frontConn) readChunked(p []byte) (int, error) {
 
 func (c *frontConn) bodyDone() {
 	c.state, c.begun = gateHead, time.Time{}
+	c.linger.Store(false)
 	c.unbound()
 }
 
@@ -395,19 +406,20 @@ func (c *frontConn) kill(answer []byte) {
 	c.dead = true
 }
 
-// Close closes the connection. After a rejection it first reads on for a moment:
-// a close with unread input resets the connection and may take the answer with
-// it before the client read it.
+// Close closes the connection. After a rejection or an answer before the body's
+// end it first reads on for a moment: a close with unread input resets the
+// connection and may take the answer with it before the client read it (RFC 9112
+// section 9.6).
 func (c *frontConn) Close() error {
-	if c.linger.CompareAndSwap(true, false) && closeWrite(c.Conn) == nil {
+	if c.linger.CompareAndSwap(true, false) && !c.gate.hard.Load() && closeWrite(c.Conn) == nil {
 		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
 	return c.Conn.Close()
 }
 
-// lingerTime and lingerBytes bound the wait for a client to read a rejection.
+// lingerTime and lingerBytes bound the wait for a client to read an early answer.
 const (
 	lingerTime  = 500 * time.Millisecond
-	lingerBytes = 64 << 10
+	lingerBytes = 8 << 20
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/weirproject/weir/stream/flow"
@@ -167,6 +168,7 @@ func (res *upResponse) frame(method string, http10 bool) error {
 	case chunked:
 		if res.length >= 0 {
 			res.length, res.close = -1, true
+			res.fields = slices.DeleteFunc(res.fields, func(f flow.Field) bool { return strings.EqualFold(f.Name, "Content-Length") })
 		}
 		res.framing = bodyChunked
 	case res.length >= 0:

@@ -39,6 +39,7 @@ type Server struct {
 	settler  Settler // the Decider, if it is one
 	tunnels  tunnels
 	draining atomic.Bool
+	hard     atomic.Bool // the drain's time is over
 	exchange sync.Pool
 
 	mu    sync.Mutex // guards reloads and addr
@@ -222,6 +223,7 @@ func (s *Server) drain(f *front, srv *http.Server, limit time.Duration) error {
 		err = context.DeadlineExceeded
 	}
 	if err != nil {
+		s.hard.Store(true)
 		n := s.tunnels.closeAll()
 		_ = srv.Close()
 		return fmt.Errorf("stop: requests or %d upgraded connections still ran after %v and were cut off: %w", n, limit, err)
@@ -290,6 +292,6 @@ func (s *Server) closeUpstreams() {
 func (s *Server) gate(st *state) *gate {
 	return &gate{
 		headLimit: st.cfg.HeadLimit, maxFields: st.cfg.MaxFields,
-		headTimeout: st.cfg.Timeouts.Header, idle: st.cfg.Timeouts.Idle, reject: s.rejectHead,
+		headTimeout: st.cfg.Timeouts.Header, idle: st.cfg.Timeouts.Idle, hard: &s.hard, reject: s.rejectHead,
 	}
 }
