@@ -56,7 +56,7 @@ func TestCheckNamesEveryFault(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	var table flow.Table[string]
-	for _, template := range []string{"/", "/item/{id}", "/item/new", "/{any}/x", "/files/{rest...}", "/item/{id}/edit"} {
+	for _, template := range []string{"/", "/item/{id}", "/item/new", "/{any}/x", "/files/{rest...}", "/item/{id}/edit", "/star/*"} {
 		if err := table.Add("", template, template); err != nil {
 			t.Fatal(err)
 		}
@@ -78,6 +78,7 @@ func TestTable(t *testing.T) {
 		{"GET", "/files/" + strings.Repeat("a/", 100), "/files/{rest...}"},
 		{"GET", "/" + strings.Repeat("a/", 100), ""},
 		{"GET", "/../..", "/"},
+		{"GET", "/star/a/b", "/star/*"},
 	} {
 		if got, _ := table.Find(c.method, c.path); got != c.want {
 			t.Errorf("%s %.40s: %q, want %q", c.method, c.path, got, c.want)

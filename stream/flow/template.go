@@ -10,8 +10,8 @@ import (
 const maxSegments = 32
 
 // Table maps methods and path templates to values. A template consists of
-// literal segments, "{name}" for one segment and, at its end, "{name...}" for
-// the rest. The most specific template wins: at the first segment in which two
+// literal segments, "{name}" for one segment and, at its end, "{name...}" or "*"
+// for the rest. The most specific template wins: at the first segment in which two
 // differ, a literal goes before {name}, and {name} before {name...}.
 //
 // Matching is as lenient as applications are, so that spelling a path otherwise
@@ -169,6 +169,9 @@ func parseTemplate(s string) ([]templateSegment, error) {
 		name, open := strings.CutPrefix(part, "{")
 		name, closed := strings.CutSuffix(name, "}")
 		switch {
+		case part == "*" && i == len(parts)-1:
+			out = append(out, templateSegment{rest: true})
+			continue
 		case part == "":
 			return nil, fmt.Errorf("path template %q has an empty segment", s)
 		case open != closed || !open && strings.ContainsAny(part, "{}"):
