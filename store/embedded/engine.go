@@ -60,6 +60,7 @@ var (
 // its data directory. After a parent was killed its engine needs about a second
 // to notice the hang-up, so a start waits that long and a bit more.
 const (
+	listenMessage = "DB::Exception: Listen ["
 	lockedMessage = "Another server instance in same directory is already running"
 	lockPatience  = 4 * time.Second
 	pollInterval  = 4 * time.Millisecond
@@ -119,8 +120,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.StartTimeout)
 	defer cancel()
 	begin := time.Now()
+	want := e.wantedPorts(ctx)
 	for {
-		c, err := e.spawn()
+		c, err := e.spawn(want)
 		if err != nil {
 			return err
 		}
@@ -132,6 +134,10 @@ func (e *Engine) Start(ctx context.Context) error {
 			return e.writeDatasource()
 		}
 		c.kill()
+		if fallback := (ports{http: e.cfg.HTTPPort}); errors.Is(err, ErrPortInUse) && want != fallback {
+			want = fallback // somebody took the port of the last run just now
+			continue
+		}
 		locked := strings.Contains(c.out.Tail(), lockedMessage)
 		if !locked || ctx.Err() != nil {
 			return err
@@ -158,20 +164,51 @@ func (e *Engine) prepare(ctx context.Context) (Credentials, error) {
 		return nil, err
 	}
 	if e.cfg.HTTPPort != 0 {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:"+strconv.Itoa(e.cfg.HTTPPort))
-		if err != nil {
+		if err := checkPort(ctx, e.cfg.HTTPPort); err != nil {
 			return nil, fmt.Errorf("clickhouse.embeddedHTTP: %w: %w: choose another port, or 0 for a free one", ErrPortInUse, err)
 		}
-		_ = l.Close()
 	}
 	return creds, nil
 }
 
+// ports are the ports to open; 0 asks for any free one.
+type ports struct{ tcp, http int }
+
+func (e *Engine) portsFile() string { return filepath.Join(e.cfg.Dir, "ports.tsv") }
+
+// wantedPorts are those of the last run where they are still free, so that
+// clients find a restarted engine where it was, and the fixed one.
+func (e *Engine) wantedPorts(ctx context.Context) ports {
+	var last ports
+	raw, err := os.ReadFile(e.portsFile())
+	if err == nil {
+		_, err = fmt.Sscan(string(raw), &last.tcp, &last.http)
+	}
+	if err != nil || last.tcp < 1024 || checkPort(ctx, last.tcp) != nil {
+		last.tcp = 0
+	}
+	if err != nil || last.http < 1024 || checkPort(ctx, last.http) != nil {
+		last.http = 0
+	}
+	if e.cfg.HTTPPort != 0 {
+		last.http = e.cfg.HTTPPort
+	}
+	return last
+}
+
+func checkPort(ctx context.Context, port int) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 // arguments is the engine's command line after the program's name.
-func (e *Engine) arguments() []string {
+func (e *Engine) arguments(want ports) []string {
 	return []string{
 		"--config-file", filepath.Join(e.cfg.Dir, "config.xml"), "--path", filepath.Join(e.cfg.Dir, "data"),
-		"--tcp_port", "0", "--http_port", strconv.Itoa(e.cfg.HTTPPort), "--log-level=error",
+		"--tcp_port", strconv.Itoa(want.tcp), "--http_port", strconv.Itoa(want.http), "--log-level=error",
 		// Interactive on a terminal: only then does local mode leave out the
 		// error handler that ends the process when a client misbehaves.
 		"--interactive", "--disable_suggestion", "--highlight", "0", "--progress", "off", "--history_file", "/dev/null",
@@ -180,14 +217,13 @@ func (e *Engine) arguments() []string {
 	}
 }
 
-func (e *Engine) spawn() (*child, error) {
-	ports := filepath.Join(e.cfg.Dir, "ports.tsv")
-	if err := os.Remove(ports); err != nil && !errors.Is(err, os.ErrNotExist) {
+func (e *Engine) spawn(want ports) (*child, error) {
+	if err := os.Remove(e.portsFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("embedded engine: %w", err)
 	}
-	argv := append([]string{e.cfg.Engine.Path, "local"}, e.arguments()...)
+	argv := append([]string{e.cfg.Engine.Path, "local"}, e.arguments(want)...)
 	if e.cfg.Engine.Kind == KindLibrary {
-		argv = append(append(append([]string{}, e.cfg.Command...), e.cfg.Engine.Path), e.arguments()...)
+		argv = append(append(append([]string{}, e.cfg.Command...), e.cfg.Engine.Path), e.arguments(want)...)
 	}
 	out, err := openLog(filepath.Join(e.cfg.Dir, "engine.log"), e.cfg.LogBytes)
 	if err != nil {
@@ -220,14 +256,16 @@ func (e *Engine) spawn() (*child, error) {
 
 // awaitPorts polls for the file that the engine's first query writes.
 func (e *Engine) awaitPorts(ctx context.Context, c *child) (tcp, http string, err error) {
-	path := filepath.Join(e.cfg.Dir, "ports.tsv")
 	for {
-		raw, err := os.ReadFile(path) //nolint:gosec // G304: our own directory
+		raw, err := os.ReadFile(e.portsFile())
 		if fields := strings.Fields(string(raw)); err == nil && len(fields) == 2 && strings.HasSuffix(string(raw), "\n") {
 			if fields[0] == "0" || fields[1] == "0" {
 				return "", "", fmt.Errorf("the clickhouse engine opened no port: %s", lastLines(c.out.Tail()))
 			}
 			return fields[0], fields[1], nil
+		}
+		if tail := c.out.Tail(); strings.Contains(tail, listenMessage) {
+			return "", "", fmt.Errorf("%w: %s", ErrPortInUse, lastLines(tail))
 		}
 		select {
 		case <-c.ended:

@@ -294,6 +294,33 @@ func TestFixedPort(t *testing.T) {
 	stop(t, e)
 }
 
+func TestRestartKeepsPortsThatAreFree(t *testing.T) {
+	e := newEngine(t, t.TempDir(), nil)
+	start(t, e)
+	first := e.Endpoint()
+	kept := false
+	for range 3 { // another process may take a port while it is free
+		e.Kill()
+		start(t, e)
+		kept = kept || e.Endpoint().TCP == first.TCP && e.Endpoint().HTTP == first.HTTP
+		first = e.Endpoint()
+	}
+	if !kept {
+		t.Error("no restart kept the ports")
+	}
+	e.Kill()
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", first.HTTP)
+	if err != nil {
+		t.Skipf("port taken by someone else: %v", err)
+	}
+	defer func() { _ = taken.Close() }()
+	start(t, e)
+	if e.Endpoint().HTTP == first.HTTP {
+		t.Errorf("the engine claims the taken port %s", first.HTTP)
+	}
+	stop(t, e)
+}
+
 func TestSecondEngineOnSameDirectory(t *testing.T) {
 	dir := t.TempDir()
 	first := newEngine(t, dir, nil)
