@@ -214,7 +214,7 @@ func userList(c Credentials) []user {
 		{Name: Writer, Digest: digest(Writer), Profile: "writer", Grants: []string{
 			"GRANT ALL ON weir.*", "GRANT TABLE ENGINE ON *", "GRANT SELECT ON system.*", "GRANT SHOW ON *.*", "GRANT KILL QUERY ON *.*",
 		}},
-		{Name: Analyst, Digest: digest(Analyst), Profile: Analyst, Grants: []string{"GRANT SELECT ON weir.*", "GRANT SHOW ON weir.*"}},
+		{Name: Analyst, Digest: digest(Analyst), Profile: Analyst, Grants: []string{"GRANT SELECT ON weir.*", "GRANT SHOW ON weir.*", "GRANT SELECT ON system.parts"}},
 		{Name: Auditor, Digest: digest(Auditor), Profile: Auditor, Grants: []string{
 			"GRANT SELECT ON weir.*", "GRANT SELECT ON system.*", "GRANT SHOW ON *.*", "GRANT SHOW ACCESS ON *.*",
 		}},
