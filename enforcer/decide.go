@@ -177,7 +177,7 @@ func (d *decision) decideMatches() {
 
 // evaluate asks the policy; false means that it failed, which is recorded.
 func (d *decision) evaluate() (wasm.Proposal, bool) {
-	p, err := d.policy.Evaluate(&d.frame)
+	p, err := d.call()
 	d.out.Fuel += p.Fuel
 	if err == nil {
 		err = checkProposal(&p, len(d.frame.Verdicts))
@@ -187,6 +187,12 @@ func (d *decision) evaluate() (wasm.Proposal, bool) {
 		return p, false
 	}
 	return p, true
+}
+
+func (d *decision) call() (wasm.Proposal, error) {
+	d.policy = d.e.hold()
+	defer d.policy.leave() // also when it panics
+	return d.policy.Evaluate(&d.frame)
 }
 
 // weigh fills the policy's view of match i, its action capped, and whether the

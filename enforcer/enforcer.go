@@ -48,9 +48,35 @@ type Enforcer struct {
 	reload sync.Mutex
 }
 
+// policyInForce counts the calls inside a policy, so that the one that is
+// replaced can be closed when they have drained.
 type policyInForce struct {
 	Policy
 	counters *ruleCounters
+	calls    atomic.Int64
+	retired  atomic.Bool
+	drained  chan struct{}
+	once     sync.Once
+}
+
+// hold enters the policy in force. The count is raised before it is checked
+// that the policy is still the one in force: either SwapPolicy sees the count,
+// or hold sees the swap.
+func (e *Enforcer) hold() *policyInForce {
+	for {
+		p := e.policy.Load()
+		p.calls.Add(1)
+		if e.policy.Load() == p {
+			return p
+		}
+		p.leave()
+	}
+}
+
+func (p *policyInForce) leave() {
+	if p.calls.Add(-1) == 0 && p.retired.Load() {
+		p.once.Do(func() { close(p.drained) })
+	}
 }
 
 // New returns an enforcer without verdicts. A nil registry gives one that
@@ -73,7 +99,7 @@ func New(cfg Config, policy Policy, reg prometheus.Registerer) (*Enforcer, error
 	if policy == nil {
 		policy = wasm.Strongest{}
 	}
-	e.SetPolicy(policy)
+	e.install(policy)
 	return e, nil
 }
 
@@ -92,11 +118,22 @@ func (e *Enforcer) Reload(cfg Config) error {
 	return nil
 }
 
-// SetPolicy puts another policy in force. The caller closes the old one when
-// its calls have drained (wasm.Policy counts them itself).
-func (e *Enforcer) SetPolicy(p Policy) {
-	e.policy.Store(&policyInForce{p, e.metrics.rules(p)})
+// SwapPolicy puts another policy in force and returns the old one once no call
+// is inside it any more: close it, or keep it warm to roll back to.
+func (e *Enforcer) SwapPolicy(p Policy) Policy {
+	e.reload.Lock()
+	defer e.reload.Unlock()
+	old := e.install(p)
+	old.retired.Store(true)
+	old.calls.Add(1) // so that one leave comes after retired was set
+	old.leave()
+	<-old.drained
+	return old.Policy
+}
+
+func (e *Enforcer) install(p Policy) *policyInForce {
 	e.metrics.setPolicy(p)
+	return e.policy.Swap(&policyInForce{Policy: p, counters: e.metrics.rules(p), drained: make(chan struct{})})
 }
 
 // SetKillSwitch turns acting off or on for the whole enforcer.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/weirproject/weir/enforcer"
 	"github.com/weirproject/weir/enforcer/table"
 	"github.com/weirproject/weir/enforcer/wasm"
+	"github.com/weirproject/weir/enforcer/wasm/policy"
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
 )
@@ -543,12 +545,60 @@ func TestConcurrentDecisions(t *testing.T) {
 			if err := e.Reload(enforce); err != nil {
 				t.Error(err)
 			}
-			e.SetPolicy(wasm.Strongest{})
+			e.SwapPolicy(wasm.Strongest{})
 		}
 	}
 	wg.Wait()
 	if got := e.Status().Verdicts; got != 1 {
 		t.Errorf("%d verdicts", got)
+	}
+}
+
+// TestPoliciesAreReplacedUnderLoad swaps compiled modules while requests are
+// decided: none may fail, and no module may stay behind.
+func TestPoliciesAreReplacedUnderLoad(t *testing.T) {
+	load := func() *wasm.Policy {
+		p, err := wasm.Compile(wasm.Config{Instances: 2}, policy.Strongest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	e, err := enforcer.New(enforce, load(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Apply(give(1, event.ActionBlock))
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	var n atomic.Int64
+	for range 3 {
+		wg.Go(func() {
+			for !stop.Load() {
+				if d := e.Decide(request()); d.Action != event.ActionBlock || d.Rule != "verdict" || d.Fuel == 0 {
+					t.Errorf("%s by %s: %s", d.Action, d.Rule, d.Reason)
+					return
+				}
+				n.Add(1)
+			}
+		})
+	}
+	for range 40 {
+		old, ok := e.SwapPolicy(load()).(*wasm.Policy)
+		if !ok {
+			t.Fatal("not the policy that was in force")
+		}
+		if err := old.Close(); err != nil {
+			t.Error(err)
+		}
+		if s := old.Stats(); s.Instances != 0 {
+			t.Errorf("%d instances left", s.Instances)
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	if n.Load() == 0 {
+		t.Fatal("no request was decided")
 	}
 }
 
@@ -642,7 +692,14 @@ func TestThePlainPathAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	e := newEnforcer(b, enforce)
+	p, err := wasm.Compile(wasm.Config{}, policy.Strongest)
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := enforcer.New(enforce, p, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
 	v := give(0, event.ActionBlock)
 	const n = 1_000_000
 	for i := range n {

@@ -1,6 +1,9 @@
 package enforcer
 
 import (
+	"maps"
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirproject/weir/enforcer/table"
@@ -21,7 +24,19 @@ type metrics struct {
 	would     *prometheus.CounterVec
 	errors    *prometheus.CounterVec
 	info      *prometheus.GaugeVec
+	// cached saves the label look-ups of decided; copied when it grows, which
+	// it does once per rule, mode and pair of actions.
+	cached atomic.Pointer[map[decidedKey]decidedCounters]
 }
+
+// decidedKey is what the counters of a decision depend on.
+type decidedKey struct {
+	rule, version    string
+	action, proposed event.Action
+	mode             event.Mode
+}
+
+type decidedCounters struct{ decisions, matches, blocks, would prometheus.Counter }
 
 type ruleCounters struct{ errors prometheus.Counter }
 
@@ -43,6 +58,7 @@ func newMetrics(reg prometheus.Registerer, e *Enforcer) (*metrics, error) {
 		errors:    counter("weir_rule_errors_total", "Policy calls that trapped, ran out of fuel or answered nonsense.", "rule", "version", "mode"),
 		info:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_policy_info", Help: "The policy in force."}, []string{"hash", "version"}),
 	}
+	m.cached.Store(&map[decidedKey]decidedCounters{})
 	if reg == nil {
 		return m, nil
 	}
@@ -69,14 +85,35 @@ func (m *metrics) setPolicy(p Policy) {
 
 // decided counts a decision that is not a plain allow.
 func (m *metrics) decided(d *decision) {
-	mode, version := d.out.Mode.String(), d.policy.Version()
-	m.decisions.WithLabelValues(d.out.Action.String(), d.out.Proposed.String(), mode).Inc()
-	m.matches.WithLabelValues(d.out.Rule, version, mode).Inc()
+	c := m.counters(decidedKey{d.out.Rule, d.policy.Version(), d.out.Action, d.out.Proposed, d.out.Mode})
+	c.decisions.Inc()
+	c.matches.Inc()
 	switch {
 	case d.out.Action > event.ActionObserve:
-		m.blocks.WithLabelValues(d.out.Rule, version, mode).Inc()
+		c.blocks.Inc()
 	case d.out.Proposed > event.ActionObserve && (d.out.Proposed != event.ActionRateLimit || d.out.RetryAfterSeconds > 0):
-		m.would.WithLabelValues(d.out.Rule, version, mode).Inc()
+		c.would.Inc()
+	}
+}
+
+func (m *metrics) counters(k decidedKey) decidedCounters {
+	for {
+		old := m.cached.Load()
+		if c, ok := (*old)[k]; ok {
+			return c
+		}
+		mode := k.mode.String()
+		c := decidedCounters{
+			m.decisions.WithLabelValues(k.action.String(), k.proposed.String(), mode),
+			m.matches.WithLabelValues(k.rule, k.version, mode),
+			m.blocks.WithLabelValues(k.rule, k.version, mode),
+			m.would.WithLabelValues(k.rule, k.version, mode),
+		}
+		grown := maps.Clone(*old)
+		grown[k] = c
+		if m.cached.CompareAndSwap(old, &grown) {
+			return c
+		}
 	}
 }
 

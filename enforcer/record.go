@@ -13,9 +13,9 @@ import (
 // describe fills the record from match i.
 func (d *decision) describe(i int) {
 	m := &d.found[i]
-	d.out.Verdict, d.out.Revision, d.out.Group = m.ID(), m.Revision(), m.Group
-	d.out.Actor, d.out.Scope, d.out.Threats = m.Actor(), m.Scope(), m.Threats()
 	d.listMatches()
+	d.out.Verdict, d.out.Revision, d.out.Group = d.out.Matched[i], m.Revision(), m.Group
+	d.out.Actor, d.out.Scope, d.out.Threats = m.Actor(), m.Scope(), m.Threats()
 }
 
 // listMatches records all verdicts that fit, strongest first.
@@ -126,15 +126,35 @@ func writeKinds(b *strings.Builder, kinds table.Kinds) {
 
 // redact keeps of a request what a decision record may show.
 func redact(ev *event.Event) *verdict.Request {
+	// The four pseudonyms share one string's memory.
+	var buf [4 * 16]byte
+	hex := buf[:0]
+	var ends [4]int
+	for i, k := range [...]event.Kind{event.KindSession, event.KindAccount, event.KindDevice, event.KindTargetAccount} {
+		hex = appendHash(hex, ev.Keys[k])
+		ends[i] = len(hex)
+	}
+	all := string(hex)
 	r := &verdict.Request{
 		Method: ev.Method, Host: ev.Host, Path: ev.Path, Route: ev.Route, QueryKeys: ev.QueryKeys, UserAgent: ev.UserAgent,
-		JA4: ev.JA4, Session: ev.Keys[event.KindSession].String(), Account: ev.Keys[event.KindAccount].String(),
-		Device: ev.Keys[event.KindDevice].String(), Target: ev.Keys[event.KindTargetAccount].String(), Role: ev.Role.String(),
+		JA4: ev.JA4, Session: all[:ends[0]], Account: all[ends[0]:ends[1]], Device: all[ends[1]:ends[2]], Target: all[ends[2]:],
+		Role: ev.Role.String(),
 	}
 	if ev.Client.IsValid() {
 		r.Client = ev.Client.String()
 	}
 	return r
+}
+
+// appendHash appends 16 hex digits, or nothing for an absent hash.
+func appendHash(b []byte, h event.Hash) []byte {
+	if h == 0 {
+		return b
+	}
+	for shift := 60; shift >= 0; shift -= 4 {
+		b = append(b, "0123456789abcdef"[h>>shift&15])
+	}
+	return b
 }
 
 // IsPlain says that a decision is an ordinary allow, which needs no record:
