@@ -24,8 +24,8 @@ const MaxFileBytes = 4 << 20
 // nested aliases cannot multiply.
 const maxNodes = 1 << 18
 
-// Fault is one thing wrong in a file.
-type Fault struct {
+// FileError is one thing wrong in a file; errors of this package join several.
+type FileError struct {
 	File string
 	// Line from 1; 0 when the key does not stand in the file.
 	Line int
@@ -34,7 +34,7 @@ type Fault struct {
 	Text string
 }
 
-func (f *Fault) Error() string {
+func (f *FileError) Error() string {
 	where := f.File
 	if f.Line > 0 {
 		where += ":" + strconv.Itoa(f.Line)
@@ -56,7 +56,7 @@ type decoder struct {
 	file      string
 	lookup    func(string) (string, bool) // environment; nil: no interpolation
 	positions map[string]position
-	faults    []*Fault
+	faults    []*FileError
 	nodes     int
 }
 
@@ -65,7 +65,7 @@ func (d *decoder) fault(n *yaml.Node, path, format string, args ...any) {
 	if n != nil {
 		line = n.Line
 	}
-	d.faults = append(d.faults, &Fault{File: d.file, Line: line, Path: path, Text: fmt.Sprintf(format, args...)})
+	d.faults = append(d.faults, &FileError{File: d.file, Line: line, Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
 // parse reads one YAML document into out, a pointer to a struct. Keys that the
@@ -95,7 +95,7 @@ func (d *decoder) parse(text []byte, out any) {
 // syntax turns "yaml: line 3: did not find ..." into a fault with that line.
 func (d *decoder) syntax(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	f := &Fault{File: d.file, Text: text}
+	f := &FileError{File: d.file, Text: text}
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if number, after, ok := strings.Cut(rest, ": "); ok {
 			if n, err := strconv.Atoi(number); err == nil {

@@ -56,7 +56,7 @@ func EnsureKeyring(source string, lookup func(string) (string, bool)) (ring *flo
 // at all, and when two processes start at once, the first one's key stays.
 func createKey(path string) (created bool, err error) {
 	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
-		return false, nil //nolint:nilerr // reading the file reports what is wrong
+		return false, nil // what else is wrong shows when the file is read
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return false, fmt.Errorf("pseudonym key: %w", err)

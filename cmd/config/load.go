@@ -41,7 +41,7 @@ func Find(named string) string {
 
 // Load reads a configuration with its local override and its flow maps. An
 // empty path gives the defaults. lookup is the environment (os.LookupEnv). The
-// error joins all faults, each a *Fault with file and line.
+// error joins all faults, each a *FileError with file and line.
 func Load(path string, lookup func(string) (string, bool)) (*Loaded, error) {
 	out := &Loaded{Config: Default(), Maps: map[string]*flow.Map{}}
 	d := &decoder{lookup: lookup, positions: map[string]position{}}
@@ -97,9 +97,9 @@ func ParseMap(name string, text []byte) (*flow.Map, error) {
 	m := &flow.Map{}
 	d := &decoder{file: name, positions: map[string]position{}}
 	d.parse(text, m)
-	var faults []*Fault
+	var faults []*FileError
 	for _, f := range m.Check() {
-		faults = append(faults, &Fault{Path: f.Path, Text: f.Text})
+		faults = append(faults, &FileError{Path: f.Path, Text: f.Text})
 	}
 	d.place(name, faults)
 	if err := d.error(); err != nil {
@@ -159,7 +159,7 @@ func (l *Loaded) FlowSites() []flow.Site {
 }
 
 // place gives faults the line of their path, or of the nearest key above it.
-func (d *decoder) place(file string, faults []*Fault) {
+func (d *decoder) place(file string, faults []*FileError) {
 	for _, f := range faults {
 		d.faults = append(d.faults, d.at(f.Path, f.Text))
 		if last := d.faults[len(d.faults)-1]; last.File == "" {
@@ -168,8 +168,8 @@ func (d *decoder) place(file string, faults []*Fault) {
 	}
 }
 
-func (d *decoder) at(path, text string) *Fault {
-	f := &Fault{Path: path, Text: text}
+func (d *decoder) at(path, text string) *FileError {
+	f := &FileError{Path: path, Text: text}
 	for p := path; ; {
 		if pos, ok := d.positions[p]; ok {
 			f.File, f.Line = pos.file, pos.line
@@ -184,7 +184,7 @@ func (d *decoder) at(path, text string) *Fault {
 
 // error joins the faults, in the order of the files' lines, without repeats.
 func (d *decoder) error() error {
-	slices.SortStableFunc(d.faults, func(a, b *Fault) int {
+	slices.SortStableFunc(d.faults, func(a, b *FileError) int {
 		if a.File != b.File {
 			return strings.Compare(a.File, b.File)
 		}

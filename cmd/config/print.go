@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -50,7 +51,7 @@ func node(v reflect.Value, secret bool) *yaml.Node {
 		for i := range v.NumField() {
 			f := v.Type().Field(i)
 			name := f.Tag.Get("yaml")
-			if t, ok := v.Field(i).Interface().(time.Time); name == "" || ok && t.IsZero() {
+			if t, ok := reflect.TypeAssert[time.Time](v.Field(i)); name == "" || ok && t.IsZero() {
 				continue
 			}
 			n.Content = append(n.Content, text(name), node(v.Field(i), f.Tag.Get("secret") != ""))
@@ -156,9 +157,7 @@ func schema(v reflect.Value, f reflect.StructField) map[string]any {
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
-		for k, x := range schema(reflect.New(v.Type().Elem()).Elem(), f) {
-			s[k] = x
-		}
+		maps.Copy(s, schema(reflect.New(v.Type().Elem()).Elem(), f))
 	case reflect.Struct:
 		s["type"], s["additionalProperties"] = "object", false
 		properties := map[string]any{}

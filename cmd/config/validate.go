@@ -16,10 +16,10 @@ import (
 )
 
 // checker collects faults.
-type checker struct{ faults []*Fault }
+type checker struct{ faults []*FileError }
 
 func (k *checker) fault(path, format string, args ...any) {
-	k.faults = append(k.faults, &Fault{Path: path, Text: fmt.Sprintf(format, args...)})
+	k.faults = append(k.faults, &FileError{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
 // Validate returns all faults, each with its YAML path.
@@ -31,7 +31,7 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c *Config) check() []*Fault {
+func (c *Config) check() []*FileError {
 	k := &checker{}
 	if c.APIVersion != APIVersion {
 		k.fault("apiVersion", "%q is not supported, want %q", c.APIVersion, APIVersion)

@@ -105,7 +105,7 @@ func (m *Map) Check() []Fault {
 func (m *Map) Validate() error {
 	var errs []error
 	for _, f := range m.Check() {
-		errs = append(errs, f)
+		errs = append(errs, errors.New(f.String()))
 	}
 	return errors.Join(errs...)
 }
@@ -299,6 +299,7 @@ func (c *compiler) route(s *siteMap, r *Route, path string) *plan {
 	if p.bodySlots > maxPointers || p.responseSlots > maxPointers {
 		c.fault(path, "more than %d JSON pointers in one route", maxPointers)
 	}
+	p.needsBody = p.needsBody || p.role == event.RolePost // its content is compared
 	p.redact = redactedParams(p)
 	return p
 }
@@ -420,7 +421,7 @@ func parseStatus(s string) ([]statusRange, error) {
 		return nil, nil
 	}
 	var out []statusRange
-	for _, part := range strings.Split(s, ",") {
+	for part := range strings.SplitSeq(s, ",") {
 		part = strings.TrimSpace(part)
 		if len(part) == 3 && strings.EqualFold(part[1:], "xx") && part[0] >= '1' && part[0] <= '5' {
 			low := int(part[0]-'0') * 100

@@ -19,7 +19,7 @@ func addObject(ev *event.Event, o event.Object) {
 
 // objects extracts what the plan names, in its order, each followed by what is
 // derived from it.
-func (e *Extractor) objects(r *request, ev *event.Event, claimed string) {
+func (r *request) objects(ev *event.Event, claimed string) {
 	p := r.plan
 	card := ""
 	for i := range p.objects {
@@ -40,17 +40,17 @@ func (e *Extractor) objects(r *request, ev *event.Event, claimed string) {
 		if o.class == classContent && content == "" {
 			content = v
 		}
-		e.object(ev, o, v, card, claimed)
+		r.object(ev, o, v, card, claimed)
 	}
 	if p.role == event.RolePost {
 		if content == "" {
 			content = string(r.body)
 		}
-		e.content(ev, content)
+		r.content(ev, content)
 	}
 }
 
-func (e *Extractor) object(ev *event.Event, o *objectPlan, v, card, claimed string) {
+func (r *request) object(ev *event.Event, o *objectPlan, v, card, claimed string) {
 	kind := "object:" + o.name
 	normal := Normalise(kind, v)
 	if normal == "" {
@@ -66,11 +66,11 @@ func (e *Extractor) object(ev *event.Event, o *objectPlan, v, card, claimed stri
 		if owner == "" {
 			owner = ev.Keys[event.KindAccount].String()
 		}
-		h := e.key().forDay(ev.Time).hashOnce(kind, owner+"\x00"+normal)
+		h := r.key.forDay(ev.Time).hashOnce(kind, owner+"\x00"+normal)
 		addObject(ev, event.Object{Name: o.name, Hash: h, Ephemeral: true})
 		return
 	}
-	out := event.Object{Name: o.name, Hash: e.key().hash(kind, normal)}
+	out := event.Object{Name: o.name, Hash: r.key.hash(kind, normal)}
 	if !o.hashed {
 		// A person's e-mail address or card number stays hidden wherever it
 		// turns up.
@@ -83,24 +83,24 @@ func (e *Extractor) object(ev *event.Event, o *objectPlan, v, card, claimed stri
 	switch o.class {
 	case classCard:
 		if len(normal) >= 13 && len(normal) <= 19 && isDigits(normal) {
-			e.derived(ev, o.name+".bin", normal[:8])
+			r.derived(ev, o.name+".bin", normal[:8])
 		}
 	case classPhone:
 		country, prefix := phoneParts(normal)
-		e.derived(ev, o.name+".country", country)
-		e.derived(ev, o.name+".prefix", prefix)
+		r.derived(ev, o.name+".country", country)
+		r.derived(ev, o.name+".prefix", prefix)
 	case classEmail:
 		domain, pattern := emailParts(normal)
-		e.derived(ev, o.name+".domain", domain)
-		e.derived(ev, o.name+".pattern", pattern)
+		r.derived(ev, o.name+".domain", domain)
+		r.derived(ev, o.name+".pattern", pattern)
 	case classUnknown, classPlain, classSecret, classAccount, classCSC, classExpiry, classPassword, classContent:
 	}
 }
 
 // derived adds a readable object that says less than its origin.
-func (e *Extractor) derived(ev *event.Event, name, v string) {
+func (r *request) derived(ev *event.Event, name, v string) {
 	if v != "" {
-		addObject(ev, event.Object{Name: name, Value: v, Hash: e.key().hash("object:"+name, v)})
+		addObject(ev, event.Object{Name: name, Value: v, Hash: r.key.hash("object:"+name, v)})
 	}
 }
 
@@ -182,16 +182,16 @@ func emailParts(s string) (domain, pattern string) {
 
 // content adds the similarity hash and the number of links of a text; the text
 // itself is not kept.
-func (e *Extractor) content(ev *event.Event, text string) {
+func (r *request) content(ev *event.Event, text string) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
 	text = strings.ToLower(text[:min(len(text), MaxBody)])
 	hash := strconv.FormatUint(simhash(text), 16)
-	e.derived(ev, "content.simhash", strings.Repeat("0", 16-len(hash))+hash)
+	r.derived(ev, "content.simhash", strings.Repeat("0", 16-len(hash))+hash)
 	links := strings.Count(text, "http://") + strings.Count(text, "https://") + strings.Count(text, "www.") -
 		strings.Count(text, "://www.")
-	e.derived(ev, "content.links", strconv.Itoa(links))
+	r.derived(ev, "content.links", strconv.Itoa(links))
 }
 
 // simhash is Charikar's 64-bit similarity hash (STOC 2002) over pairs of

@@ -31,7 +31,7 @@ func (e *Extractor) End(x *Exchange, ev *event.Event) {
 	ev.Status = uint16(x.Status)
 	r := requests.Get().(*request)
 	defer r.release()
-	r.x, r.answer = x, true
+	r.x, r.key, r.answer = x, e.key(), true
 	r.path, r.query = splitTarget(x.Target)
 	r.plan = e.plan(ev.Site, x.Method, r.path, &r.segments)
 	s := e.site(ev.Site)
@@ -116,7 +116,7 @@ func (r *request) holds(c *condition, status int) bool {
 // come to own an account: because the application named it, or accepted its
 // credentials.
 func (e *Extractor) own(r *request, ev *event.Event, s *siteMap) {
-	k := e.key()
+	k := r.key
 	if v, ok := r.find(s.newSession); ok {
 		ev.NewSession = k.hash("session", v)
 	}

@@ -28,6 +28,9 @@ type Config struct {
 	// Sessions bounds the sessions whose proven owner is remembered; 0 is
 	// DefaultSessions.
 	Sessions int
+	// Inherit is the extractor that this one replaces on a reload; it hands on
+	// whose sessions are whose. Both may still be in use.
+	Inherit *Extractor
 }
 
 // Network is what look-up data knows of an address.
@@ -81,6 +84,9 @@ func NewExtractor(cfg Config) (*Extractor, error) {
 		fallback: cfg.DefaultSite, lookup: cfg.Lookup, owners: newOwners(cfg.Sessions),
 		payloads: loadPayloads(),
 	}
+	if cfg.Inherit != nil {
+		e.owners = cfg.Inherit.owners
+	}
 	for i, s := range cfg.Sites {
 		if s.Name == "" || e.sites[s.Name] != nil {
 			errs = append(errs, fmt.Errorf("sites[%d].name: %q is empty or taken", i, s.Name))
@@ -90,7 +96,7 @@ func NewExtractor(cfg Config) (*Extractor, error) {
 			var faults []Fault
 			compiled, faults = s.Map.compile()
 			for _, f := range faults {
-				errs = append(errs, fmt.Errorf("sites[%d].flows: %w", i, f))
+				errs = append(errs, fmt.Errorf("sites[%d].flows: %v", i, f))
 			}
 			if s.Map.Site != s.Name {
 				errs = append(errs, fmt.Errorf("sites[%d].flows: the map is for site %q, not %q", i, s.Map.Site, s.Name))
@@ -188,11 +194,26 @@ func (e *Extractor) plan(site, method, path string, segments *pathSegments) *pla
 // Begin fills ev with all that is known of a request before it is answered,
 // including the identifiers that a verdict can bind. It overwrites ev but
 // reuses the capacity of ev.Objects.
-func (e *Extractor) Begin(x *Exchange, ev *event.Event) {
-	*ev = event.Event{Objects: ev.Objects[:0]}
+func (e *Extractor) Begin(x *Exchange, ev *event.Event) { e.begin(x, ev, e.key()) }
+
+// BeginPrevious is Begin under the previous key, while one is being replaced:
+// an enforcer looks up a request under both, since verdicts in force may have
+// been made before the replacement. It returns false, and leaves ev alone, when
+// there is no previous key. Such an event is for look-up only: it is not to be
+// completed by End, nor sent.
+func (e *Extractor) BeginPrevious(x *Exchange, ev *event.Event) bool {
+	if len(e.keys.keys) < 2 {
+		return false
+	}
+	e.begin(x, ev, e.keys.keys[1])
+	return true
+}
+
+func (e *Extractor) begin(x *Exchange, ev *event.Event, key *macKey) {
+	*ev = event.Event{Objects: ev.Objects[:0], KeyID: key.id}
 	r := requests.Get().(*request)
 	defer r.release()
-	r.x, r.flags = x, x.Flags
+	r.x, r.key, r.flags = x, key, x.Flags
 	r.shape.hash = fnvOffset
 	r.path, r.query = splitTarget(x.Target)
 	r.heads.scan(x.Headers)
@@ -212,7 +233,7 @@ func (e *Extractor) Begin(x *Exchange, ev *event.Event) {
 	defer done()
 	e.classify(r, ev)
 	claimed := e.identify(r, ev)
-	e.objects(r, ev, claimed)
+	r.objects(ev, claimed)
 	if v, ok := r.find(p.opens); ok {
 		ev.Opens = parseTime(v)
 	}
@@ -231,7 +252,6 @@ func (e *Extractor) describe(r *request, ev *event.Event) {
 	if ev.Site = x.Site; ev.Site == "" {
 		ev.Site = e.SiteOf(ev.Host)
 	}
-	ev.KeyID = e.keys.keys[0].id
 	ev.Client = x.Client.Addr().Unmap().WithZone("")
 	ev.ClientPort = x.Client.Port()
 	if e.lookup != nil && ev.Client.IsValid() {
@@ -318,8 +338,8 @@ func (r *request) parseBody(body []byte) error {
 // identify fills the identifiers and claims. It returns the claimed account in
 // normal form.
 func (e *Extractor) identify(r *request, ev *event.Event) (claimed string) {
-	p, k := r.plan, e.key()
-	e.keysOf(r, ev, k)
+	p, k := r.plan, r.key
+	r.keysOf(ev)
 	if v, ok := r.find(p.account); ok {
 		account := Normalise("account", v)
 		if r.x.FromTrustedProxy && r.fromHeader(p.account) {
@@ -357,9 +377,9 @@ func (r *request) fromHeader(list []selector) bool {
 	return false
 }
 
-// keysOf computes the identifiers that depend on the request alone, under any
-// valid key.
-func (e *Extractor) keysOf(r *request, ev *event.Event, k *macKey) {
+// keysOf computes the identifiers that depend on the request alone.
+func (r *request) keysOf(ev *event.Event) {
+	k := r.key
 	if v, ok := r.find(r.plan.session); ok {
 		ev.Keys[event.KindSession] = k.hash("session", v)
 	}

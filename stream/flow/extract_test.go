@@ -62,23 +62,25 @@ func shopMap() *flow.Map {
 				},
 			},
 			{Match: flow.Match{Path: "/logout"}, Role: "logout"},
-			{Match: flow.Match{Method: "POST", Path: "/search"}, Role: "search", Objects: flow.Objects{{"page", flow.Selectors{"query:page"}}}},
+			{Match: flow.Match{Method: "POST", Path: "/search"}, Role: "search", Objects: flow.Objects{
+				{"page", flow.Selectors{"query:page"}}, {"coupon", flow.Selectors{"body:/code"}}, {"payee", flow.Selectors{"body:/to"}},
+			}},
 		},
 	}
 }
 
-func newExtractor(t testing.TB) *flow.Extractor {
-	t.Helper()
+func newExtractor(tb testing.TB) *flow.Extractor {
+	tb.Helper()
 	ring, err := flow.NewKeyring(testKey)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	e, err := flow.NewExtractor(flow.Config{
 		Keys:  ring,
 		Sites: []flow.Site{{Name: "shop", Hosts: []string{"shop.example", "*.shop.example"}, Map: shopMap()}, {Name: "plain", Hosts: []string{"plain.example"}}},
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return e
 }

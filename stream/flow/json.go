@@ -246,12 +246,6 @@ func (l *lexer) literal(word string) error {
 	return nil
 }
 
-// skip reads any value and drops it.
-func (l *lexer) skip() error {
-	var none pointers
-	return none.value(l, nil)
-}
-
 // pointerNode is a node of the tree of JSON pointers (RFC 6901) that a route
 // selects.
 type pointerNode struct {

@@ -98,4 +98,4 @@ type Fault struct {
 	Text string
 }
 
-func (f Fault) Error() string { return f.Path + ": " + f.Text }
+func (f Fault) String() string { return f.Path + ": " + f.Text }

@@ -125,7 +125,7 @@ func parseExchangeField(l *lexer, x *Exchange, name string) (err error) {
 		x.Protocol, err = l.bounded(0, 16)
 	case "status":
 		var n int64
-		n, err = l.integer(0, 999)
+		n, err = l.integer(999)
 		x.Status = int(n)
 	case "tls":
 		err = l.tls(&x.TLS)
@@ -140,12 +140,12 @@ func parseExchangeField(l *lexer, x *Exchange, name string) (err error) {
 	case "body_truncated":
 		x.BodyTruncated, err = l.boolean()
 	case "request_bytes":
-		x.RequestBytes, err = l.integer(0, 1<<50)
+		x.RequestBytes, err = l.integer(1 << 50)
 	case "response_bytes":
-		x.ResponseBytes, err = l.integer(0, 1<<50)
+		x.ResponseBytes, err = l.integer(1 << 50)
 	case "duration_us":
 		var n int64
-		n, err = l.integer(0, int64(7*24*time.Hour/time.Microsecond))
+		n, err = l.integer(int64(7 * 24 * time.Hour / time.Microsecond))
 		x.Duration = time.Duration(n) * time.Microsecond
 	}
 	return err
@@ -160,14 +160,15 @@ func (l *lexer) bounded(low, high int) (string, error) {
 	return s, err
 }
 
-func (l *lexer) integer(low, high int64) (int64, error) {
+// integer reads a whole number of 0 to high.
+func (l *lexer) integer(high int64) (int64, error) {
 	raw, err := l.number()
 	if err != nil {
 		return 0, err
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil || n < low || n > high {
-		return 0, fmt.Errorf("%.32s is no whole number between %d and %d", raw, low, high)
+	if err != nil || n < 0 || n > high {
+		return 0, fmt.Errorf("%.32s is no whole number between 0 and %d", raw, high)
 	}
 	return n, nil
 }

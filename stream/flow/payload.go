@@ -115,7 +115,7 @@ func (e *Extractor) agentClasses(r *request, agent string) event.Payload {
 	if agent == "" {
 		return 0
 	}
-	c := &e.key().cache
+	c := &r.key.cache
 	r.text = append(append(r.text[:0], "\x00agent\x00"...), agent...)
 	id := c.id(r.text)
 	if v, ok := c.get(id); ok {

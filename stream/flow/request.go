@@ -12,6 +12,7 @@ import (
 type request struct {
 	x        *Exchange
 	plan     *plan
+	key      *macKey
 	path     string // without query
 	query    string
 	segments pathSegments
@@ -34,7 +35,7 @@ func (r *request) release() {
 	clear(r.text)
 	clear(r.segments.seg[:r.segments.n])
 	r.ptrs.ambiguous, r.ptrs.names = false, nil
-	r.x, r.plan, r.path, r.query, r.body = nil, nil, "", "", nil
+	r.x, r.plan, r.key, r.path, r.query, r.body = nil, nil, nil, "", "", nil
 	r.heads, r.shape = heads{}, shape{}
 	r.form, r.text, r.segments.n, r.segments.more = r.form[:0], r.text[:0], 0, false
 	r.flags, r.answer = 0, false
@@ -86,7 +87,7 @@ func (r *request) lookup(s *selector) (string, bool) {
 	case fromPath:
 		return r.lookupPath(s.name)
 	case fromHeader:
-		return r.lookupHeader(r.x.Headers, s.name, !r.x.FromTrustedProxy)
+		return r.lookupHeader(r.x.Headers, s.name, true)
 	case fromCookie:
 		return r.lookupCookie(s.name)
 	case fromResponseHeader:

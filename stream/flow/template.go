@@ -215,7 +215,7 @@ func parseMethods(s string) ([]string, error) {
 		return []string{""}, nil
 	}
 	var out []string
-	for _, m := range strings.Split(s, ",") {
+	for m := range strings.SplitSeq(s, ",") {
 		m = strings.TrimSpace(m)
 		for i := 0; i < len(m); i++ {
 			if c := m[i]; (c < 'A' || c > 'Z') && c != '-' && c != '_' {
