@@ -217,17 +217,18 @@ func (v *Visit) Signup(user, password, phone string, attempt bool) bool {
 // AddToCart puts an article into the cart.
 func (v *Visit) AddToCart(k, quantity int, attempt bool) bool {
 	it := &v.Site.Items[k%len(v.Site.Items)]
-	body := fmt.Sprintf(`{"sku":"%s","qty":%d}`, it.Slug, quantity)
-	resp := `{"ok":true`
+	// The page carries the opening time into the call.
+	opens := ""
 	if it.Opens > 0 {
-		resp += `,"opens":"` + time.Unix(0, it.Opens).UTC().Format(time.RFC3339) + `"`
+		opens = `,"opens":"` + time.Unix(0, it.Opens).UTC().Format(time.RFC3339) + `"`
 	}
+	body := fmt.Sprintf(`{"sku":"%s","qty":%d%s}`, it.Slug, quantity, opens)
 	if it.Opens > v.Time {
-		v.json("POST", "/api/cart", body, 409, strings.Replace(resp, "true", "false", 1)+"}", 0, attempt)
+		v.json("POST", "/api/cart", body, 409, `{"ok":false}`, 0, attempt)
 		return false
 	}
 	v.cart++
-	v.json("POST", "/api/cart", body, 200, resp+"}", 0, attempt)
+	v.json("POST", "/api/cart", body, 200, `{"ok":true}`, 0, attempt)
 	return true
 }
 

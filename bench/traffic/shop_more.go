@@ -8,7 +8,7 @@ import (
 // CaptchaIssue asks for a challenge, CaptchaVerify answers it.
 func (v *Visit) CaptchaIssue() string {
 	token := fmt.Sprintf("c%x", v.R.Uint64())
-	v.json("GET", "/api/captcha", "", 200, `{"token":"`+token+`"}`, 0, false)
+	v.json("GET", "/api/captcha?nonce="+token, "", 200, `{"token":"`+token+`"}`, 0, false)
 	return token
 }
 
@@ -83,8 +83,8 @@ func (v *Visit) Click(ad int, attempt bool) {
 
 // Bid bids on a lot of the auction, which closes at closes.
 func (v *Visit) Bid(lot, amount int, closes int64, attempt bool) {
-	v.json("POST", fmt.Sprintf("/api/lots/%d/bid", 700+lot), fmt.Sprintf(`{"amount":%d}`, amount), 200,
-		`{"ok":true,"closes":"`+time.Unix(0, closes).UTC().Format(time.RFC3339)+`"}`, 0, attempt)
+	v.json("POST", fmt.Sprintf("/api/lots/%d/bid", 700+lot),
+		fmt.Sprintf(`{"amount":%d,"closes":"%s"}`, amount, time.Unix(0, closes).UTC().Format(time.RFC3339)), 200, `{"ok":true}`, 0, attempt)
 }
 
 // ViewLot looks at a lot.

@@ -50,7 +50,7 @@ func (p *Population) special(r *traffic.Rand, u *person, day int64) []traffic.Pl
 	case u.qa && r.Chance(.7):
 		add(day+10*Hour+int64(r.IntN(int(5*Hour))), "qa_team", func(v *traffic.Visit) { p.qa(v, u) })
 	case u.support && r.Chance(.7):
-		add(day+9*Hour+int64(r.IntN(int(3*Hour))), "support", func(v *traffic.Visit) { p.support(v) })
+		add(day+9*Hour+int64(r.IntN(int(3*Hour))), "support", func(v *traffic.Visit) { p.support(v, u) })
 	case u.watcher:
 		// A price-watcher extension polls a few articles through the day.
 		item := p.site.PopularItem(r)
@@ -96,8 +96,10 @@ func (p *Population) qa(v *traffic.Visit, u *person) {
 }
 
 // support looks at many customers' orders from one desk.
-func (p *Population) support(v *traffic.Visit) {
-	v.User = "support@shop.example"
+func (p *Population) support(v *traffic.Visit, u *person) {
+	if !p.login(v, u, u.account, &u.password) {
+		return
+	}
 	for range 30 + v.R.IntN(50) {
 		v.Static(fmt.Sprintf("/desk/customer/%d", v.R.IntN(p.cfg.People)))
 		v.Think(40, .9)

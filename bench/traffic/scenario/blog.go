@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/weirproject/weir/bench/traffic"
 	"github.com/weirproject/weir/bench/traffic/bots"
@@ -20,9 +19,7 @@ func Blog(c Config, sink traffic.Sink) error {
 	if c.Items == 0 {
 		c.Items = 900
 	}
-	if c.Start.IsZero() {
-		c.Start = time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
-	}
+	c.Start = FirstDay(c)
 	plain := c
 	plain.Attacks = nil
 	if err := plain.Validate(); err != nil {

@@ -72,6 +72,14 @@ func (c *Config) Validate() error {
 	return err
 }
 
+// FirstDay is midnight of a run's first day.
+func FirstDay(c Config) time.Time {
+	if c.Start.IsZero() {
+		return time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	}
+	return c.Start
+}
+
 // Shop plays the shop and hands every exchange to sink in order of time.
 func Shop(c Config, sink traffic.Sink) error {
 	if c.Variant == "" {
@@ -80,9 +88,7 @@ func Shop(c Config, sink traffic.Sink) error {
 	if c.Items == 0 {
 		c.Items = 1200
 	}
-	if c.Start.IsZero() {
-		c.Start = time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
-	}
+	c.Start = FirstDay(c)
 	if err := c.Validate(); err != nil {
 		return err
 	}

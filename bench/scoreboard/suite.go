@@ -1,0 +1,164 @@
+package scoreboard
+
+import (
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+
+	"github.com/weirproject/weir/bench/traffic"
+	"github.com/weirproject/weir/bench/traffic/people"
+	"github.com/weirproject/weir/bench/traffic/scenario"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// Run is one scenario on one site.
+type Run struct {
+	Name string
+	// Site is "shop" (exchanges and flow map), "shop-log" (the same traffic as
+	// an access log, no map) or "blog" (an access log).
+	Site   string
+	Config scenario.Config
+	// LearnDays only teach.
+	LearnDays int
+}
+
+// Options help while tuning.
+type Options struct {
+	// Wrong receives a line for each session of people that was acted on first,
+	// with threat and reason; nil discards.
+	Wrong io.Writer
+	// Verdicts receives one line per first revision of a verdict.
+	Verdicts io.Writer
+}
+
+// Play runs one scenario into the tally.
+func (r Run) Play(t *Tally, o Options) error {
+	site, flows, play := "shop", []byte(traffic.ShopFlows), scenario.Shop
+	switch r.Site {
+	case "shop":
+	case "shop-log":
+		flows = nil
+	case "blog":
+		site, flows, play = "blog", nil, scenario.Blog
+	default:
+		return fmt.Errorf("site %q is not known, want shop, shop-log or blog", r.Site)
+	}
+	l, err := NewLine(site, flows)
+	if err != nil {
+		return err
+	}
+	l.Log = r.Site != "shop"
+	if r.LearnDays > 0 {
+		l.LearnUntil = scenario.FirstDay(r.Config).UnixNano() + int64(r.LearnDays)*people.Day
+	}
+	sink := l.Sink(r.Name, t)
+	if o.Wrong != nil {
+		l.complain(o.Wrong)
+	}
+	if o.Verdicts != nil {
+		l.OnVerdict = func(v *verdict.Verdict) {
+			if v.Action > event.ActionObserve {
+				fmt.Fprintf(o.Verdicts, "%s r%d %s %s %s score %s caps %v: %s\n", v.ID, v.Revision, v.Scope, v.Action, v.Threats, v.Score, v.Evidence.Caps, v.Evidence.Summary)
+			}
+		}
+	}
+	if err := play(r.Config, sink); err != nil {
+		return fmt.Errorf("%s: %w", r.Name, err)
+	}
+	l.Finish()
+	return nil
+}
+
+// complain wraps OnDecision with a report of the first wrong action of each
+// session of people.
+func (l *Line) complain(w io.Writer) {
+	next := l.OnDecision
+	seen := map[string]bool{}
+	l.OnDecision = func(d *verdict.Decision, ev *event.Event, tag any) {
+		next(d, ev, tag)
+		label := tag.(*traffic.Label)
+		if strength(d.Action.String()) == 0 || label.Class == traffic.Bot {
+			return
+		}
+		key := fmt.Sprint(label.Who, label.Session)
+		if seen[key] {
+			return
+		}
+		seen[key] = true
+		fmt.Fprintf(w, "%s %s %s %s %s by %s %s %v group %d: %s %s (%s)\n", d.ID, label.Class, label.Who, label.Kind, d.Action, d.Verdict, d.Scope, d.Threats, d.Group, ev.Method, ev.Path, d.Reason)
+	}
+}
+
+// Suite lists the runs of a name: "small" (CI), "dev", "validation", "test".
+func Suite(name string) ([]Run, error) {
+	split, ok := map[string]scenario.Split{"small": scenario.Development, "dev": scenario.Development, "validation": scenario.Validation, "test": scenario.Test}[name]
+	if !ok {
+		return nil, fmt.Errorf("suite %q is not known, want small, dev, validation or test", name)
+	}
+	var runs []Run
+	add := func(site, title string, n, size, days, learn int, variant people.Variant, attacks ...string) *Run {
+		seed, _ := split.Seed(n)
+		runs = append(runs, Run{Name: title, Site: site, LearnDays: learn, Config: scenario.Config{Seed: seed, People: size, Days: days, Variant: variant, Attacks: attacks}})
+		return &runs[len(runs)-1]
+	}
+	if name == "small" {
+		add("shop", "plain", 1, 1500, 3, 2, people.Normal, "all:plain@2.1")
+		add("shop", "evasive", 2, 1500, 3, 2, people.Normal, "all:evasive@2.1x120")
+		add("blog", "blog", 3, 1500, 1, 0, people.Normal, "all")
+		return runs, nil
+	}
+	for i, v := range []people.Variant{people.Normal, people.Shifted, people.Hostile} {
+		size := 8000
+		quiet := add("shop", "quiet-"+string(v), 10+i, size, 7, 2, v)
+		quiet.Config.Release = true
+		storm := add("shop", "storm-"+string(v), 20+i, size, 4, 2, v)
+		storm.Config.Flash, storm.Config.Outage, storm.Config.SlowLogin, storm.Config.Release = true, true, true, true
+		add("shop", "plain-"+string(v), 30+i, size, 4, 2, v, "all:plain@2.2")
+		add("shop", "evasive-"+string(v), 40+i, size, 4, 2, v, "all:evasive@2.2")
+		add("shop", "hard-"+string(v), 50+i, size, 6, 2, v, "all:hard@2.2")
+		add("shop", "first-day-"+string(v), 60+i, size, 1, 0, v, "all:plain@0.3")
+		add("shop-log", "log-"+string(v), 70+i, size, 2, 0, v)
+		add("blog", "blog-"+string(v), 80+i, size, 2, 0, v, "all@0.1")
+	}
+	for i := range 20 {
+		add("shop", fmt.Sprintf("rotating-%d", i), 100+i, 3000, 4, 2, people.Normal, "OAT-008:rotating@3.3")
+	}
+	return runs, nil
+}
+
+// Prefix is the part of a run's name before its last dash: runs are tallied
+// together by it.
+func (r Run) Prefix() string {
+	if i := strings.LastIndexByte(r.Name, '-'); i > 0 {
+		return r.Name[:i]
+	}
+	return r.Name
+}
+
+// Report plays runs and writes one section per prefix, in order of names.
+func Report(w io.Writer, runs []Run, o Options) error {
+	tallies := map[string]*Tally{}
+	var names []string
+	for _, r := range runs {
+		p := r.Prefix()
+		if tallies[p] == nil {
+			tallies[p] = NewTally()
+			names = append(names, p)
+		}
+		if err := r.Play(tallies[p], o); err != nil {
+			return err
+		}
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		if _, err := fmt.Fprintf(w, "\n## %s\n\n", n); err != nil {
+			return err
+		}
+		if err := tallies[n].Write(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
