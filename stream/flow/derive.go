@@ -180,13 +180,16 @@ func emailParts(s string) (domain, pattern string) {
 	return domain, string(out)
 }
 
+// maxContentBytes bounds the text whose similarity hash is taken.
+const maxContentBytes = 16 << 10
+
 // content adds the similarity hash and the number of links of a text; the text
 // itself is not kept.
 func (r *request) content(ev *event.Event, text string) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	text = strings.ToLower(text[:min(len(text), MaxBody)])
+	text = strings.ToLower(text[:min(len(text), maxContentBytes)])
 	hash := strconv.FormatUint(simhash(text), 16)
 	r.derived(ev, "content.simhash", strings.Repeat("0", 16-len(hash))+hash)
 	links := strings.Count(text, "http://") + strings.Count(text, "https://") + strings.Count(text, "www.") -

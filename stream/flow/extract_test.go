@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -473,6 +474,28 @@ func TestFingerprintAndTemplate(t *testing.T) {
 			t.Errorf("%s: same template %v, want %v", c.what, same, c.template)
 		}
 	}
+}
+
+// BenchmarkManyClients has addresses, sessions and paths that do not repeat, so
+// that the cache of pseudonyms does not help.
+func BenchmarkManyClients(b *testing.B) {
+	e := newExtractor(b)
+	xs := make([]*flow.Exchange, 1<<16)
+	for i := range xs {
+		xs[i] = request("GET", fmt.Sprintf("/item/%d", i), "Accept-Encoding", "gzip, deflate, br", "Accept-Language", "en-GB,en;q=0.9",
+			"Cookie", fmt.Sprintf("sid=%x; did=%x", i*7919, i*104729), "Referer", "https://shop.example/list", "Connection", "keep-alive")
+		xs[i].Client = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1)
+		xs[i].Status = 200
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		var ev event.Event
+		for i := 0; pb.Next(); i++ {
+			x := *xs[i%len(xs)]
+			e.Begin(&x, &ev)
+			e.End(&x, &ev)
+		}
+	})
 }
 
 func BenchmarkExchange(b *testing.B) {

@@ -278,7 +278,12 @@ func operandBefore(text []byte, i int) (operand []byte, start int) {
 }
 
 func operandAfter(text []byte, i int) []byte {
-	for i < len(text) && (isWrap(text[i]) || text[i] == '=' || text[i] == '>') {
+	// One more comparison byte belongs to the operator ("==", "<>"); to skip any
+	// number of them would make a long run of them quadratic.
+	if i < len(text) && (text[i] == '=' || text[i] == '>') {
+		i++
+	}
+	for i < len(text) && isWrap(text[i]) {
 		i++
 	}
 	start := i
