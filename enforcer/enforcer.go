@@ -159,6 +159,22 @@ func (e *Enforcer) ApplyVerdict(v *verdict.Verdict, live bool) (table.Outcome, e
 	return o, err
 }
 
+// Receive is ApplyVerdict for a feed client: only a malformed verdict is an
+// error.
+func (e *Enforcer) Receive(v *verdict.Verdict, live bool) error {
+	_, err := e.ApplyVerdict(v, live)
+	return err
+}
+
+// BeginSnapshot starts the reception of a full snapshot of the feed: apply its
+// verdicts, then call EndSnapshot. Decisions go on meanwhile with old and new.
+func (e *Enforcer) BeginSnapshot() { e.table.BeginSnapshot() }
+
+// EndSnapshot drops the verdicts that the snapshot did not hold, whose
+// revocation was missed, and returns how many. Without BeginSnapshot it does
+// nothing.
+func (e *Enforcer) EndSnapshot() int { return e.table.EndSnapshot() }
+
 // Touch notes that the feed was heard of at a wall clock time in UTC
 // nanoseconds, with or without a verdict, and how far it has been applied.
 // Call it after the verdicts up to position have been applied.

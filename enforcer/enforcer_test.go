@@ -157,7 +157,7 @@ func TestTheStrongestInForceActsAndAllAreRecorded(t *testing.T) {
 		{"stronger wins", []*verdict.Verdict{give(1, event.ActionObserve), give(2, event.ActionBlock)}, event.ActionBlock, event.ActionBlock, event.ModeEnforce, 2},
 		{"a shadowed one only proposes", []*verdict.Verdict{give(1, event.ActionBlock, shadowed)}, event.ActionAllow, event.ActionBlock, event.ModeShadow, 1},
 		{"one in force below a shadowed one acts", []*verdict.Verdict{give(1, event.ActionBlock, shadowed), give(2, event.ActionObserve)},
-			event.ActionObserve, event.ActionBlock, event.ModeShadow, 2},
+			event.ActionObserve, event.ActionBlock, event.ModeEnforce, 2},
 		{"an allow verdict beats all", []*verdict.Verdict{give(1, event.ActionBlock), give(2, event.ActionAllow)}, event.ActionAllow, event.ActionAllow, event.ModeEnforce, 2},
 		{"a target account alone", []*verdict.Verdict{give(1, event.ActionBlock, bind("target_account"))}, event.ActionObserve, event.ActionObserve, event.ModeEnforce, 1},
 		{"a network alone", []*verdict.Verdict{give(1, event.ActionBlock, bind("client_net", "asn"))}, event.ActionObserve, event.ActionObserve, event.ModeEnforce, 1},
@@ -503,6 +503,30 @@ func TestTheTableSurvivesARestart(t *testing.T) {
 	c.Apply(give(1, event.ActionBlock))
 	if d := c.Decide(request()); d.Action != event.ActionBlock {
 		t.Errorf("after a corrupt file: %s", d.Action)
+	}
+}
+
+func TestASnapshotOfTheFeedReplacesWhatIsHeld(t *testing.T) {
+	e := newEnforcer(t, enforce)
+	for n := range 3 {
+		e.Apply(give(n, event.ActionBlock, func(v *verdict.Verdict) { v.Binds[0].All[0].Value = event.Hash(n + 1) }))
+	}
+	e.BeginSnapshot()
+	for _, n := range []int{1, 5} { // 1 is known, 5 is new; 0 and 2 were taken back unseen
+		if _, err := e.ApplyVerdict(give(n, event.ActionBlock), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := e.EndSnapshot(); n != 2 {
+		t.Errorf("%d verdicts dropped, want 2", n)
+	}
+	left := map[string]bool{}
+	e.Verdicts(start, func(v verdict.Verdict) bool { left[v.ID] = true; return true })
+	if diff := cmp.Diff(map[string]bool{give(1, 0).ID: true, give(5, 0).ID: true}, left); diff != "" {
+		t.Error(diff)
+	}
+	if n := e.EndSnapshot(); n != 0 {
+		t.Errorf("an end without a begin dropped %d", n)
 	}
 }
 

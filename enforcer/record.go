@@ -34,7 +34,9 @@ func (d *decision) finish() {
 	}
 	if d.best >= 0 && d.out.Rule != "policy_error" {
 		if !d.live[d.best] {
-			d.out.Mode = event.ModeShadow
+			if d.out.Action <= event.ActionAllow {
+				d.out.Mode = event.ModeShadow // else another verdict, in force, acted
+			}
 			if d.out.Proposed == event.ActionRateLimit && d.out.Action == event.ActionAllow {
 				d.overLimits(false) // a shadowed limit counts too, so that the record tells what would have happened
 			}

@@ -135,6 +135,9 @@ type Table struct {
 	expiring [event.ActionBlock + 1]expiryHeap
 	counts   Counts
 	position string
+	// generation counts snapshots; receiving is set between begin and end.
+	generation uint32
+	receiving  bool
 }
 
 // meta is the writer's own knowledge of a record.
@@ -144,6 +147,8 @@ type meta struct {
 	rev     uint32
 	class   uint8 // eviction class: the action, 0 for tombstones
 	used    bool
+	// generation is the snapshot in which it was last seen.
+	generation uint32
 }
 
 // New returns an empty table.
@@ -174,6 +179,7 @@ func (t *Table) apply(v *verdict.Verdict, now int64) (Outcome, error) {
 	key := keyOfID(v.ID)
 	n, known := t.ids[key]
 	if known {
+		t.meta[n].generation = t.generation
 		switch rev := t.meta[n].rev; {
 		case v.Revision == rev:
 			return Duplicate, nil
@@ -189,7 +195,7 @@ func (t *Table) apply(v *verdict.Verdict, now int64) (Outcome, error) {
 	if over && !known {
 		return Expired, nil
 	}
-	m := meta{key: key, expires: int64(v.Expires), rev: v.Revision, class: uint8(v.Action), used: true}
+	m := meta{key: key, expires: int64(v.Expires), rev: v.Revision, class: uint8(v.Action), used: true, generation: t.generation}
 	if v.Revoked || over {
 		m.class = 0
 		if known { // an older revision must stay away as long as it could have lived
@@ -274,8 +280,36 @@ func (t *Table) Counts() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.counts
-	c.Bytes = t.arena.size() + t.index.Load().bytes() + int64(len(t.loc))*8 + int64(cap(t.meta))*40 + int64(len(t.ids))*28
+	c.Bytes = t.arena.size() + t.index.Load().bytes() + int64(len(t.loc))*8 + int64(cap(t.meta))*48 + int64(len(t.ids))*28
 	return c
+}
+
+// BeginSnapshot starts the reception of a full state: what is applied from now
+// on until EndSnapshot is all there is.
+func (t *Table) BeginSnapshot() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.generation++
+	t.receiving = true
+}
+
+// EndSnapshot removes what has not been applied since BeginSnapshot, in whatever
+// revision, and returns how many verdicts that were. Tombstones stay.
+func (t *Table) EndSnapshot() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.receiving {
+		return 0
+	}
+	t.receiving = false
+	n := 0
+	for i := range t.meta {
+		if m := &t.meta[i]; m.used && m.class != 0 && m.generation != t.generation {
+			t.remove(uint32(i))
+			n++
+		}
+	}
+	return n
 }
 
 // Position returns the feed position saved with the table, "" when none.
