@@ -168,8 +168,10 @@ func checkHTTP2(r *http.Request) cause {
 	} else if len(hs) == 1 && hs[0] != r.Host {
 		return causeHostMismatch
 	}
-	if len(r.Header["Content-Length"]) > 1 {
+	if cl := r.Header["Content-Length"]; len(cl) > 1 {
 		return causeLengthTwice
+	} else if len(cl) == 1 && (cl[0] == "" || parseLength(cl[0]) != r.ContentLength) {
+		return causeLength
 	}
 	if e := r.Header["Expect"]; len(e) > 1 || len(e) == 1 && e[0] != "100-continue" {
 		return causeExpect

@@ -2,7 +2,6 @@ package ingress
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -73,14 +72,6 @@ type frontConn struct {
 	writeMu  sync.Mutex
 	dead     bool        // under writeMu
 	linger   atomic.Bool // input that nobody will read may follow
-}
-
-// ConnectionState lets net/http fill Request.TLS.
-func (c *frontConn) ConnectionState() tls.ConnectionState {
-	if t, ok := c.Conn.(*tls.Conn); ok {
-		return t.ConnectionState()
-	}
-	return tls.ConnectionState{}
 }
 
 // SetReadDeadline records what net/http wants; our own deadlines go below it.

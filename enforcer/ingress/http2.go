@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirproject/weir/stream/flow"
@@ -49,11 +50,7 @@ func (h *http2Upstreams) close() {
 func (x *exchange) forwardHTTP2(up *upstream) (abort bool) {
 	ctx, cancel := context.WithCancel(x.r.Context())
 	defer cancel()
-	req, err := x.http2Request(ctx, up)
-	if err != nil {
-		x.upstreamFailed(err)
-		return false
-	}
+	req := x.http2Request(ctx, up)
 	_ = x.rc0().EnableFullDuplex()
 	transport := x.s.fallback.clear
 	if up.tls != nil {
@@ -128,19 +125,19 @@ func (x *exchange) relayHTTP2(res *http.Response) (abort bool) {
 	return false
 }
 
-func (x *exchange) http2Request(ctx context.Context, up *upstream) (*http.Request, error) {
-	target, err := url.ParseRequestURI(x.raw.Target)
-	if err != nil {
-		return nil, err
-	}
+func (x *exchange) http2Request(ctx context.Context, up *upstream) *http.Request {
 	scheme := "http"
 	if up.tls != nil {
 		scheme = "https"
 	}
-	// Opaque keeps the target's bytes as they came.
-	u := &url.URL{Scheme: scheme, Host: up.addr, Opaque: "//" + up.addr + x.raw.Target, RawQuery: ""}
-	if x.raw.Target == "*" {
-		u = &url.URL{Scheme: scheme, Host: up.addr, Path: target.Path}
+	// Opaque keeps the target's bytes as they came. One that begins with "//" would
+	// be read as an authority; the transport strips the host that stands before it.
+	u := &url.URL{Scheme: scheme, Host: up.addr, Opaque: x.raw.Target}
+	switch {
+	case x.raw.Target == "*":
+		u.Opaque, u.Path = "", "*"
+	case strings.HasPrefix(x.raw.Target, "//"):
+		u.Opaque = "//" + x.raw.Host + x.raw.Target
 	}
 	req := (&http.Request{
 		Method: x.out.method, URL: u, Host: x.raw.Host, Header: toHeader(x.out.fields), ContentLength: x.body.length,
@@ -154,7 +151,7 @@ func (x *exchange) http2Request(ctx context.Context, up *upstream) (*http.Reques
 	default:
 		req.Body = io.NopCloser(&prefixed{prefix: x.body.prefix, rest: &x.body})
 	}
-	return req, nil
+	return req
 }
 
 // prefixed reads bytes in memory, then the rest.

@@ -17,8 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// certificateCheck is how often the TLS files are looked at.
-const certificateCheck = 5 * time.Second
+// maintenance is how often TLS files are looked at and idle upstream connections
+// closed.
+const maintenance = 2 * time.Second
 
 // Options are what a Server works with.
 type Options struct {
@@ -250,7 +251,7 @@ func (f *front) settle(ctx context.Context) {
 
 // maintain reloads certificates and closes idle upstream connections.
 func (s *Server) maintain(ctx context.Context) {
-	t := time.NewTicker(certificateCheck)
+	t := time.NewTicker(maintenance)
 	defer t.Stop()
 	for {
 		select {
