@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,10 +114,9 @@ func (c *frontConn) unbound() {
 
 // timedOut reports whether err is our own deadline.
 func (c *frontConn) timedOut(err error) bool {
-	ne, ok := err.(net.Error) //nolint:errorlint // net.Conn returns it bare
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return ok && ne.Timeout() && c.ownLimit
+	return c.ownLimit && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func (c *frontConn) Write(p []byte) (int, error) {
@@ -237,7 +237,7 @@ func (c *frontConn) readHead() error {
 			c.bound(c.begun.Add(c.gate.headTimeout))
 		}
 		if err := c.fill(); err != nil {
-			if c.timedOut(err) {
+			if len(c.buf) > c.r && errors.Is(err, os.ErrDeadlineExceeded) { // ours or net/http's
 				return c.refuse(causeHeadTimeout)
 			}
 			return err
@@ -371,6 +371,7 @@ func (c *frontConn) readBody(p []byte) (int, error) {
 	c.received += int64(n)
 	if err != nil && c.timedOut(err) {
 		c.gate.reject(causeBodyTimeout, c.info)
+		c.kill(nil)
 	}
 	return n, err
 }
