@@ -254,8 +254,8 @@ func (e *Engine) request(in *feature.Input) {
 		ASN: uint64(k[event.KindASN]), Joint: uint64(k[event.KindClientFingerprint]), Fingerprint: uint64(k[event.KindFingerprint]),
 		Template: uint64(k[event.KindRequestTemplate]), Account: uint64(k[event.KindAccount]),
 		NewSession: uint64(in.Event.NewSession), NewDevice: uint64(in.Event.NewDevice),
-		Attempt: attempts[in.Role] && !in.Exempt,
-		Mature:  threat.Mature(in.Site, in.Sec, e.resolver.Owners(in.SiteIndex)),
+		Attempt: attempts[in.Role] && !in.Exempt, Role: uint8(in.Role),
+		Mature: threat.Mature(in.Site, in.Sec, e.resolver.Owners(in.SiteIndex)),
 	}
 	if in.Site.Headers == 0 {
 		// A log shows neither header order nor parameter shape: what is hashed of

@@ -161,6 +161,9 @@ func (e *Engine) shared(in *feature.Input, t actor.Type, v uint64) uint32 {
 func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 	k := &in.Event.Keys
 	fresh := false
+	if in.Resolution.Familiarity == actor.Familiar && !in.Resolution.Strong() {
+		return false // an owner at home, whom a place or a program has brought here
+	}
 	add := func(kind, with event.Kind, v, w event.Hash, owner uint64) {
 		if v == 0 || with != event.NumKinds && w == 0 {
 			return
@@ -174,10 +177,14 @@ func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 	alone := event.NumKinds
 	session, device := k[event.KindSession], k[event.KindDevice]
 	template, finger := k[event.KindRequestTemplate], k[event.KindFingerprint]
-	if session != 0 && e.shared(in, actor.Session, uint64(session)) <= 3 {
+	limit := uint32(3)
+	if !in.Resolution.Strong() {
+		limit = 0
+	}
+	if session != 0 && e.shared(in, actor.Session, uint64(session)) <= limit {
 		add(event.KindSession, alone, session, 0, 0)
 	}
-	if device != 0 && e.shared(in, actor.Device, uint64(device)) <= 3 {
+	if device != 0 && e.shared(in, actor.Device, uint64(device)) <= limit {
 		add(event.KindDevice, alone, device, 0, 0)
 	}
 	if in.Event.NewSession != 0 && in.Identity.Returned < 2 {

@@ -48,6 +48,8 @@ type Request struct {
 	// SessionGuessed: there is no cookie; Session stands for address and
 	// fingerprint.
 	SessionGuessed bool
+	// Role is any number that tells kinds of attempts apart.
+	Role uint8
 	// Attempt: the event tries something (log-in, payment, sign-up ...).
 	Attempt bool
 	// Mature: the site is known well enough that "nobody owns this" is evidence.
@@ -62,6 +64,8 @@ type Resolution struct {
 	Familiarity Familiarity
 	// OwnersOfJoint is how many proved owners share address and fingerprint.
 	OwnersOfJoint uint32
+	// Types has a bit per identifier type that pointed to the actor.
+	Types uint16
 	// Fast: nothing about the identity has changed since the last event.
 	Fast bool
 }
@@ -82,7 +86,8 @@ type Actor struct {
 	Merges                   uint16
 	// Returned counts requests that brought back the session they were given.
 	Returned uint8
-	Spare    uint8
+	// Role is that of the last attempt.
+	Role uint8
 	// Links counts how often each type carried a link; Weights is the last
 	// weight of each, in 1/8 nat.
 	Links   [NumTypes]uint8
@@ -267,7 +272,7 @@ func epochOf(now uint32) uint8 { return uint8(now / epochSeconds) }
 func (r *Resolver) Resolve(q *Request) Resolution {
 	if a := r.fast(q); a != 0 {
 		r.stats.Fast++
-		return Resolution{Actor: a, Fast: true}
+		return Resolution{Actor: a, Fast: true, Types: 1 << Session}
 	}
 	r.stats.Slow++
 	epoch := epochOf(q.Now)
@@ -290,8 +295,8 @@ func (r *Resolver) Resolve(q *Request) Resolution {
 			r.consider(q, t, epoch, s.n)
 		}
 	}
-	a, fresh := r.choose(q, fam, s.n)
-	return Resolution{Actor: a, New: fresh, Familiarity: fam, OwnersOfJoint: r.jointOwners(epoch)}
+	a, fresh, types := r.choose(q, fam, s.n)
+	return Resolution{Actor: a, New: fresh, Types: types, Familiarity: fam, OwnersOfJoint: r.jointOwners(epoch)}
 }
 
 func (r *Resolver) jointOwners(epoch uint8) uint32 {
@@ -350,6 +355,8 @@ func (r *Resolver) loadAccount(q *Request) Familiarity {
 	}
 	fam := known.knows(q, q.Now)
 	switch {
+	case q.Claimed == 0 && fam == Unfamiliar:
+		// Logged in somewhere new: it may be the owner or a thief.
 	case q.Claimed == 0 || q.Claimed == q.Account || fam == Familiar:
 		r.load(q, Owned, claimed)
 	default:
@@ -420,7 +427,7 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 const strong = 1<<Session | 1<<Device | 1<<Owned
 
 // choose picks the actor, merging where two are shown to be one.
-func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, fresh bool) {
+func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, fresh bool, types uint16) {
 	prior := -sketch.Ln(n)
 	best := -1
 	for k := range r.candidates[:r.count] {
@@ -428,6 +435,10 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 		a := &r.arena[c.actor]
 		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 {
 			c.weight -= 6000 // an actor never spans two proved owners
+		}
+		if c.types&^(1<<Fingerprint|1<<Template) == 0 && (!q.Attempt || a.Role != q.Role) {
+			// The same program in another role is another campaign.
+			continue
 		}
 		if c.types&strong == 0 && !q.Attempt && q.Session != 0 && !q.SessionGuessed && a.Returned >= 2 {
 			// Another browser at the same place, not the same person again.
@@ -438,7 +449,7 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 		}
 	}
 	if best < 0 || r.candidates[best].weight+prior < attachAt {
-		return r.create(q), true
+		return r.create(q), true, 0
 	}
 	i := r.candidates[best].actor
 	a := &r.arena[i]
@@ -450,8 +461,12 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 	if q.Attempt {
 		i = r.mergeOthers(q, fam, best, prior, i)
 	}
-	return i, false
+	return i, false, r.candidates[best].types
 }
+
+// Strong says that a resolution rests on a session, a device or an owned
+// account, not on places and programs.
+func (r Resolution) Strong() bool { return r.New || r.Types&strong != 0 }
 
 // mergeOthers weighs whether the other candidates are the same actor.
 func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int32, i uint32) uint32 {
@@ -472,6 +487,12 @@ func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int3
 			if r.merge(c.actor, i) {
 				i = c.actor
 			}
+			continue
+		}
+		if (a.Own != 0 || b.Own != 0) && c.types&strong == 0 {
+			// What has proved an owner is not merged because of places, programs or
+			// targets: victims of a campaign would become part of it.
+			r.stats.Refused++
 			continue
 		}
 		tag := uint32(sketch.Join(q.Joint, sketch.Join(q.Claimed, uint64(c.types))))

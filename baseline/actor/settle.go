@@ -54,6 +54,7 @@ func (r *Resolver) countAttempt(q *Request, a *Actor, repeat bool) {
 		a.Repeats = sat(a.Repeats, 1)
 	}
 	a.Attempts = sat(a.Attempts, 1)
+	a.Role = q.Role
 	a.LastAttempt = max(1, q.Now)
 }
 
@@ -109,7 +110,7 @@ func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
 		r.ownAll(account, epoch, Session, Device, Client, Joint, Fingerprint, Template, Object)
 		r.countOwner(q, account)
 	}
-	if t := r.row(Target); t != nil && ans.Proof && ans.Success {
+	if t := r.row(Target); t != nil && ans.Proof && ans.Success && known != Unfamiliar && a.Own == account {
 		t.Val.actor = 0
 		k := typed(q.Site, Owned, account)
 		row, _ := r.ids.Get(k, q.Now)

@@ -177,6 +177,9 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	}
 	c.Peak = max(c.Peak, score)
 	c.Sample(in.Event.ID)
+	if in.Teach && sub == Actor {
+		c.TaughtUntil, c.TaughtRate = in.Sec, max(c.TaughtRate, rate(in))
+	}
 	t := Touched{Case: c, Facts: &s.facts[i], key: key}
 	t.Allowed, t.Cap = s.allowed(i, c, score)
 	s.touched = append(s.touched, t)
@@ -206,12 +209,28 @@ func (s *Set) allowed(i int, c *Case, score int32) (event.Action, string) {
 	if act > f.Strongest {
 		act, why = f.Strongest, "strongest response of "+string(f.Threat)
 	}
+	if act > event.ActionObserve && c.established(s.obs.In) {
+		act, why = event.ActionObserve, "it did the same before, when the site only taught"
+	}
 	if act > event.ActionObserve {
 		if limit, reason := s.detectors[i].Cap(&s.obs, c.Subject); act > limit {
 			act, why = limit, reason
 		}
 	}
 	return act, why
+}
+
+// rate is the actor's requests per hour in its episode.
+func rate(in *feature.Input) uint32 {
+	c := in.Conduct
+	return c.Requests * 60 / max(60, (c.Last-c.Begin)/60)
+}
+
+// established: the same subject did this for more than six hours while the site
+// only taught, at no less than a third of the pace of now.
+func (c *Case) established(in *feature.Input) bool {
+	return c.TaughtUntil != 0 && c.TaughtUntil-min(c.TaughtUntil, c.First) > 6*3600 &&
+		in.Sec-c.TaughtUntil < 14*86400 && rate(in) <= 3*c.TaughtRate
 }
 
 // trusted says that nothing about the event's actor is suspicious.

@@ -85,10 +85,12 @@ func (o *Observation) Add(s Subject, i int, nats, value, expected int32) {
 
 // Urn is the log likelihood ratio of an observation under the site's learned
 // predictive distribution for the event's role: one, given k of the last n,
-// against p1 (parts per million). It also returns P0 in thousandths.
+// against p1 (parts per million, taken as P0 at least: the test is one-sided).
+// It also returns P0 in thousandths.
 func (o *Observation) Urn(u feature.UrnName, n, k uint16, one bool, p1 uint32) (nats, expected int32) {
 	p0 := o.In.Site.Urns[o.In.Role][u].Share(n, k)
-	return sketch.LogLikelihood(one, p1, min(p0, 970000)), int32(p0 / 1000)
+	p0 = min(p0, 970000)
+	return sketch.LogLikelihood(one, max(p1, p0), p0), int32(p0 / 1000)
 }
 
 // Page is Urn for the document urns, against the mixture that a tool's habit is
@@ -96,7 +98,9 @@ func (o *Observation) Urn(u feature.UrnName, n, k uint16, one bool, p1 uint32) (
 func (o *Observation) Page(u feature.UrnName, n, k uint16, one bool, lean uint64) (nats, expected int32) {
 	p1 := habit(lean*100, 100, n, k)
 	p0 := o.In.Site.Urns[event.RoleNone][u].Share(n, k)
-	return sketch.LogLikelihood(one, p1, min(p0, 970000)), int32(p0 / 1000)
+	// One-sided: fewer than usual is no evidence either.
+	p0 = min(p0, 970000)
+	return sketch.LogLikelihood(one, max(p1, p0), p0), int32(p0 / 1000)
 }
 
 // Failure is the ratio for the outcome, under the failure urn of the context's
@@ -150,14 +154,18 @@ type Case struct {
 	// Begin and End are where on the log the evidence stands.
 	Begin, End Position
 	// Published state of the verdict.
-	Verdict   [2]uint64
-	Expires   int64
-	Renewed   int64
-	Revision  uint32
-	Slot      uint32
-	Binds     [MaxBinds]Bound
-	BindCount uint32
-	Pad       uint32
+	Verdict [2]uint64
+	// TaughtUntil is when the subject was last seen while the site only taught,
+	// TaughtRate its requests per hour then: what an operator's own partner or
+	// monitor did before weir was switched on is not news.
+	TaughtUntil, TaughtRate uint32
+	Expires                 int64
+	Renewed                 int64
+	Revision                uint32
+	Slot                    uint32
+	Binds                   [MaxBinds]Bound
+	BindCount               uint32
+	Pad                     uint32
 }
 
 // Position is verdict.Position without padding.
