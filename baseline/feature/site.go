@@ -65,6 +65,15 @@ type Site struct {
 	Late uint32
 	// Urns are the learned distributions per role.
 	Urns [event.NumRoles][NumUrns]sketch.Urn
+	// Reach[role][n] is how many actors that made n+1 attempts in an episode made
+	// another; Unowned[role][n] how many attempts from a new session, by a program
+	// with n sessions before, were made with a program that has no proved owner.
+	Reach   [event.NumRoles][16]sketch.Cell
+	Unowned [event.NumRoles][8]sketch.Cell
+	// GroupFail is the failure urn of object groups (card BINs, phone prefixes),
+	// Done the share of sends that are completed, by role.
+	GroupFail [event.NumRoles]sketch.Urn
+	Done      [event.NumRoles]sketch.Cell
 	// OneShot is the share of first failures that are never followed, by
 	// familiarity.
 	OneShot [3]sketch.Cell
@@ -111,6 +120,16 @@ func newSite(key uint64) *Site {
 			continue
 		}
 		s.Urns[event.RoleNone][u] = sketch.NewUrn(ab[0], ab[1])
+	}
+	for role := range s.Reach {
+		for n := range s.Reach[role] {
+			s.Reach[role][n] = sketch.NewCell(uint32(min(900, 400+60*n)), 20)
+		}
+		for n := range s.Unowned[role] {
+			s.Unowned[role][n] = sketch.NewCell(uint32(300-30*n), 20)
+		}
+		s.GroupFail[role] = sketch.NewUrn(9, 50)
+		s.Done[role] = sketch.NewCell(700, 20)
 	}
 	for i := range s.OneShot {
 		s.OneShot[i] = sketch.NewCell(200, 20)

@@ -28,6 +28,9 @@ type Stats struct {
 	NewSecret uint16
 	// Single counts sessions whose first act was this (no page before).
 	Single uint16
+	// Settled is how many completions a test has counted already.
+	Settled uint16
+	pad     [3]uint16
 }
 
 // Step is how one attempt differs from the ones before; made before the attempt

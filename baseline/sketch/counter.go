@@ -82,6 +82,17 @@ func (c *Cell) Add(one bool) {
 	}
 }
 
+// Seen and Again count the two halves of an observation apart: that a state was
+// reached, and later that it was left for the next.
+func (c *Cell) Seen() {
+	if c.All += cellUnit; c.All > cellMemory {
+		c.Ones, c.All = max(1, c.Ones/2), c.All/2
+	}
+}
+
+// Again is the second half of Seen.
+func (c *Cell) Again() { c.Ones = min(c.All, c.Ones+cellUnit) }
+
 // Share is the probability of a one in parts per million, kept within
 // [0.005, 0.995]: no single observation is ever proof.
 func (c Cell) Share() uint32 {

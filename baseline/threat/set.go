@@ -290,6 +290,23 @@ func (s *Set) learn(in *feature.Input) {
 			in.Site.FamiliarFail[in.Role].Add(st.Failed)
 		}
 	}
+	reach := &in.Site.Reach[in.Role]
+	if n := int(min(st.Tries, 15)); st.Tries < 60 {
+		reach[n].Seen()
+		if n > 0 {
+			reach[n-1].Again()
+		}
+		if st.Tries > 15 {
+			reach[15].Again()
+		}
+	}
+	if in.ByTool != nil && in.ToolStep.NewSession {
+		n := sessionsBefore(in.ByTool)
+		in.Site.Unowned[in.Role][min(n, 7)].Add(s.obs.Unowned())
+	}
+	if g := in.ByGroup; g != nil && in.GroupStep.Known {
+		in.Site.GroupFail[in.Role].Learn(in.GroupStep.N, in.GroupStep.Fail, in.GroupStep.Failed)
+	}
 	if o := in.ByObject; o != nil && in.ObjectStep.N < 40 {
 		st := &in.ObjectStep
 		if st.Known {
@@ -309,6 +326,8 @@ func places(o *feature.Stats, st *feature.Step) uint16 {
 	}
 	return n
 }
+
+func sessionsBefore(s *feature.Stats) int { return max(0, s.Sessions.Bits()-1) }
 
 func less(n uint16, by bool) uint16 {
 	if by && n > 0 {

@@ -1,0 +1,31 @@
+package threat
+
+import "github.com/weirproject/weir/stream/event"
+
+// oat002 recognises token cracking: coupon, voucher or gift card codes tried one
+// after the other, mostly not valid.
+//
+// Blind spots: codes that leaked and are right at the first try.
+type oat002 struct{}
+
+var oat002Trial = trial{objects: true, outcomes: true, volume: true, cohort: true}
+
+func (oat002) Facts() Facts {
+	return Facts{
+		Threat: "OAT-002", Name: "Token Cracking", Roles: []event.Role{event.RoleCouponApply}, Parts: trialParts("codes"),
+		Strongest: event.ActionBlock, Compares: "how this site's customers try codes: misses, changes, tries per visit",
+		Verb: "tried one code after the other",
+	}
+}
+
+func (oat002) Observe(o *Observation) { oat002Trial.observe(o) }
+
+func (oat002) Cap(o *Observation, s Subject) (event.Action, string) {
+	if s == Tool {
+		return toolCap(o)
+	}
+	if o.In.ByActor.Objects.Bits() < 6 {
+		return event.ActionObserve, "fewer than 6 codes: a bargain hunter"
+	}
+	return actorCap(o, 5, 6)
+}

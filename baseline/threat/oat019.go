@@ -1,0 +1,31 @@
+package threat
+
+import "github.com/weirproject/weir/stream/event"
+
+// oat019 recognises bulk account creation: sign-ups repeated by one actor or by
+// one program without owners.
+//
+// Blind spots: farms of people with an own browser each.
+type oat019 struct{}
+
+var oat019Trial = trial{objects: true, volume: true, cohort: true}
+
+func (oat019) Facts() Facts {
+	return Facts{
+		Threat: "OAT-019", Name: "Account Creation", Roles: []event.Role{event.RoleSignup}, Parts: trialParts("accounts"),
+		Strongest: event.ActionBlock, Compares: "how many accounts this site's newcomers create, and with which programs",
+		Verb: "created one account after the other",
+	}
+}
+
+func (oat019) Observe(o *Observation) { oat019Trial.observe(o) }
+
+func (oat019) Cap(o *Observation, s Subject) (event.Action, string) {
+	if s == Tool {
+		return toolCap(o)
+	}
+	if a := o.In.ByActor; a.Objects.Bits() < 4 || a.N+a.Refused < 4 {
+		return event.ActionObserve, "fewer than 4 accounts: a family"
+	}
+	return event.ActionBlock, ""
+}
