@@ -158,10 +158,18 @@ func (e *Engine) shared(in *feature.Input, t actor.Type, v uint64) uint32 {
 	return e.resolver.Shared(in.SiteIndex, t, v, in.Sec)
 }
 
+// anyOwner says that a proved owner uses the event's session or device, or both
+// its address and its program.
+func (e *Engine) anyOwner(in *feature.Input) bool {
+	k := &in.Event.Keys
+	return e.shared(in, actor.Session, uint64(k[event.KindSession])) > 0 || e.shared(in, actor.Device, uint64(k[event.KindDevice])) > 0 ||
+		e.shared(in, actor.Joint, uint64(k[event.KindClientFingerprint])) > 0
+}
+
 func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 	k := &in.Event.Keys
 	fresh := false
-	if in.Resolution.Familiarity == actor.Familiar && !in.Resolution.Strong() {
+	if !in.Resolution.Strong() && (in.Resolution.Familiarity == actor.Familiar || e.anyOwner(in)) {
 		return false // an owner at home, whom a place or a program has brought here
 	}
 	add := func(kind, with event.Kind, v, w event.Hash, owner uint64) {
@@ -190,7 +198,8 @@ func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 	if in.Event.NewSession != 0 && in.Identity.Returned < 2 {
 		add(event.KindSession, alone, in.Event.NewSession, 0, 0)
 	}
-	if a := k[event.KindAccount]; a != 0 && uint64(a) == in.Identity.Own && in.Resolution.Familiarity == actor.Familiar {
+	if a := k[event.KindAccount]; a != 0 && uint64(a) == in.Identity.Own && in.Resolution.Familiarity == actor.Familiar &&
+		in.Conduct.Owners.Bits() <= 1 && in.Resolution.Types&(1<<actor.Session|1<<actor.Device) != 0 {
 		add(event.KindAccount, alone, a, 0, 0)
 	}
 	switch owners := e.shared(in, actor.Joint, uint64(k[event.KindClientFingerprint])); {

@@ -124,7 +124,9 @@ type candidate struct {
 	actor    uint32
 	weight   int32
 	software int32
-	types    uint16
+	// tried is the part of the weight that comes from targets and objects.
+	tried int32
+	types uint16
 }
 
 // Resolver links events to actors. It is not safe for concurrent use.
@@ -410,6 +412,9 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 			c.weight += w * 3 / 10
 		case t == Device && c.types&(1<<Session) != 0:
 			c.weight += w * 3 / 10
+		case t == Target || t == Object:
+			c.tried += w
+			c.weight += w
 		default:
 			c.weight += w
 		}
@@ -420,9 +425,15 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 	if soft {
 		c.software = w
 	}
+	if t == Target || t == Object {
+		c.tried = w
+	}
 	r.candidates[r.count] = c
 	r.count++
 }
+
+// company is what else must link two attempts on one target, in milli-nats.
+const company = 3000
 
 const strong = 1<<Session | 1<<Device | 1<<Owned
 
@@ -438,6 +449,11 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 		}
 		if c.types&^(1<<Fingerprint|1<<Template) == 0 && (!q.Attempt || a.Role != q.Role) {
 			// The same program in another role is another campaign.
+			continue
+		}
+		if c.tried > 0 && c.types&strong == 0 && c.weight-c.tried < company {
+			// Victims come back to the accounts that were attacked: the same target
+			// links only in company of a place or a program.
 			continue
 		}
 		if c.types&strong == 0 && !q.Attempt && q.Session != 0 && !q.SessionGuessed && a.Returned >= 2 {
@@ -466,7 +482,9 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 
 // Strong says that a resolution rests on a session, a device or an owned
 // account, not on places and programs.
-func (r Resolution) Strong() bool { return r.New || r.Types&strong != 0 }
+func (r Resolution) Strong() bool {
+	return r.New || r.Types&(1<<Session|1<<Device) != 0 || r.Types&(1<<Owned) != 0 && r.Types&(1<<Joint) != 0
+}
 
 // mergeOthers weighs whether the other candidates are the same actor.
 func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int32, i uint32) uint32 {
@@ -480,6 +498,9 @@ func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int3
 		if c.weight >= 6000 && b.Own == 0 && b.LastAttempt != 0 && q.Now-b.LastAttempt < 600 {
 			// Who has just made many attempts is likelier to make the next one.
 			post += min(3000, sketch.Ln(1+uint64(b.Attempts)))
+		}
+		if c.tried > 0 && c.types&strong == 0 && c.weight-c.tried < company {
+			continue
 		}
 		if fam != Familiar && a.Own == 0 && a.Attempts == 0 && post >= attachAt {
 			// A fresh actor that has only looked at the form has no identity to

@@ -21,6 +21,9 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) {
 	a := &r.arena[res.Actor]
 	repeat := r.rows[Target] != nil && r.live(&r.rows[Target].Val) == res.Actor && a.Attempts > 0
 	for t := range NumTypes {
+		if t == Owned && (q.Account == 0 && q.Claimed == 0 || a.Own != 0 && a.Own != q.Account && a.Own != q.Claimed) {
+			continue // an actor has one owner; the others' accounts do not become its own
+		}
 		r.point(t, res.Actor, q.Now)
 	}
 	if q.Attempt {
