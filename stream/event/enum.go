@@ -203,12 +203,18 @@ const (
 	FlagAllowlisted
 	// FlagTeach: the event only teaches; no verdict may result from it.
 	FlagTeach
+	// FlagSecretReused: the submitted secret failed with another account
+	// earlier this UTC day at the same capture point. Secrets are hashed
+	// together with their account, so that this flag alone tells of password
+	// spraying, and of nothing else.
+	FlagSecretReused
 	numFlags = iota
 )
 
 var flagNames = [numFlags]string{
 	"truncated", "partial", "nodata", "shadowed", "claims_unreadable", "ambiguous", "clock_clamped", "proves",
 	"vouched", "verified_bot", "allowlisted", "teach",
+	"secret_reused",
 }
 
 // String joins the names of the set flags with commas.

@@ -84,7 +84,7 @@ type Event struct {
 	// Secret is the submitted secret hashed together with the claimed account
 	// under the daily key (CONTRACTS.md section 7): it shows whether one account
 	// is tried with one secret or with many, and never that two people share
-	// one. It lives on the log only: no table, sink or evidence ever carries it.
+	// one; FlagSecretReused tells of one secret over many accounts. It lives on the log only: no table, sink or evidence ever carries it.
 	Secret Hash
 	// NewSession and NewDevice are set when the response set these identifiers.
 	NewSession Hash

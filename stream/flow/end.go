@@ -55,6 +55,9 @@ func (e *Extractor) End(x *Exchange, ev *event.Event) {
 	done := r.readAnswer(encoding)
 	defer done()
 	ev.Outcome = r.outcome(x.Status)
+	if ev.Outcome == event.OutcomeFailure && e.failed.get(x.failing) == 0 {
+		e.failed.set(x.failing, ev.Claimed)
+	}
 	e.own(r, ev, s)
 }
 

@@ -61,6 +61,10 @@ type Exchange struct {
 	RequestBytes  int64
 	ResponseBytes int64
 	Flags         event.Flags
+
+	// failing is the submitted secret's hash, kept from Begin to End: a secret
+	// that fails is remembered for FlagSecretReused. It never leaves memory.
+	failing event.Hash
 }
 
 // Field is one header field line.

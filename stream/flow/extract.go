@@ -13,6 +13,9 @@ import (
 // unless told otherwise; about 60 bytes each, taken as they come.
 const DefaultSessions = 1 << 18
 
+// failedSecrets bounds the secrets whose failure is remembered.
+const failedSecrets = 1 << 16
+
 // Config says what an Extractor works with.
 type Config struct {
 	// Keys makes the pseudonyms; required.
@@ -59,6 +62,7 @@ type Extractor struct {
 	fallback string
 	lookup   func(netip.Addr) Network
 	owners   *owners
+	failed   *owners // secrets that failed -> the first account they failed with
 	payloads *payloads
 }
 
@@ -81,11 +85,11 @@ func NewExtractor(cfg Config) (*Extractor, error) {
 	}
 	e := &Extractor{
 		keys: cfg.Keys, sites: map[string]*siteMap{}, hosts: map[string]string{},
-		fallback: cfg.DefaultSite, lookup: cfg.Lookup, owners: newOwners(cfg.Sessions),
+		fallback: cfg.DefaultSite, lookup: cfg.Lookup, owners: newOwners(cfg.Sessions), failed: newOwners(failedSecrets),
 		payloads: loadPayloads(),
 	}
 	if cfg.Inherit != nil {
-		e.owners = cfg.Inherit.owners
+		e.owners, e.failed = cfg.Inherit.owners, cfg.Inherit.failed
 	}
 	for i, s := range cfg.Sites {
 		if s.Name == "" || e.sites[s.Name] != nil {
@@ -193,7 +197,7 @@ func (e *Extractor) plan(site, method, path string, segments *pathSegments) *pla
 
 // Begin fills ev with all that is known of a request before it is answered,
 // including the identifiers that a verdict can bind. It overwrites ev but
-// reuses the capacity of ev.Objects.
+// reuses the capacity of ev.Objects. x must be the one that End is given.
 func (e *Extractor) Begin(x *Exchange, ev *event.Event) { e.begin(x, ev, e.key()) }
 
 // BeginPrevious is Begin under the previous key, while one is being replaced:
@@ -214,6 +218,9 @@ func (e *Extractor) begin(x *Exchange, ev *event.Event, key *macKey) {
 	r := requests.Get().(*request)
 	defer r.release()
 	r.x, r.key, r.flags = x, key, x.Flags
+	if key == e.key() {
+		x.failing = 0
+	}
 	r.shape.hash = fnvOffset
 	r.path, r.query = splitTarget(x.Target)
 	r.heads.scan(x.Headers)
@@ -362,7 +369,14 @@ func (e *Extractor) identify(r *request, ev *event.Event) (claimed string) {
 	default:
 	}
 	if v, ok := r.find(p.secret); ok {
-		ev.Secret = k.forDay(ev.Time).hashOnce("secret", claimed+"\x00"+v)
+		day := k.forDay(ev.Time)
+		ev.Secret = day.hashOnce("secret", claimed+"\x00"+v)
+		if claimed != "" && k == e.key() {
+			r.x.failing = day.hashOnce("failed secret", v)
+			if other := e.failed.get(r.x.failing); other != 0 && other != ev.Claimed {
+				r.flags |= event.FlagSecretReused
+			}
+		}
 	}
 	return claimed
 }

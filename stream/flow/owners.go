@@ -7,7 +7,8 @@ import (
 )
 
 // owners remembers which account a session was proven to belong to, because
-// the application vouched for it or accepted its credentials. It is bounded:
+// the application vouched for it or accepted its credentials (and, in a second
+// use, with which account a secret failed first). It is bounded:
 // each shard is a clock of fixed size that evicts sessions not used since the
 // hand last passed, in an order that depends on the input alone.
 type owners struct {

@@ -96,6 +96,32 @@ func TestNoEventCarriesASecret(t *testing.T) {
 	}
 }
 
+func TestOneFailingSecretOverManyAccountsShows(t *testing.T) {
+	e := newExtractor(t)
+	reused := func(user, password string, status, day int) bool {
+		x := login(`{"user":"` + user + `","password":"` + password + `"}`)
+		x.Time = x.Time.AddDate(0, 0, day)
+		return run(e, x, status).Flags&event.FlagSecretReused != 0
+	}
+	for _, c := range []struct {
+		what, user, password string
+		status, day          int
+		want                 bool
+	}{
+		{"a first attempt", "alice", "Spring2026", 401, 0, false},
+		{"the same again", "alice", "Spring2026", 401, 0, false},
+		{"another account", "bob", "Spring2026", 401, 0, true},
+		{"and one more", "carol", "Spring2026", 200, 0, true},
+		{"the next day", "dave", "Spring2026", 401, 1, false},
+		{"two people with one good password", "erin", "123456", 200, 0, false},
+		{"the second of them", "frank", "123456", 200, 0, false},
+	} {
+		if got := reused(c.user, c.password, c.status, c.day); got != c.want {
+			t.Errorf("%s: %v", c.what, got)
+		}
+	}
+}
+
 func TestRotation(t *testing.T) {
 	old := []byte("fedcba9876543210fedcba9876543210")
 	before, err := flow.NewKeyring(old)
