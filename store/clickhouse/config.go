@@ -7,6 +7,8 @@ import (
 	"net"
 	"regexp"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Database is the name of weir's database.
@@ -43,6 +45,9 @@ type Config struct {
 	DialTimeout   time.Duration
 	InsertTimeout time.Duration
 	QueryTimeout  time.Duration
+	// Metrics receives weir_store_inserts_total and weir_store_insert_seconds;
+	// nil exports none. Two Stores cannot share one.
+	Metrics prometheus.Registerer
 }
 
 // Retention says how long rows are kept; the configuration's retention.

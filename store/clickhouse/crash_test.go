@@ -22,7 +22,7 @@ import (
 // TestKilledEngineLosesAndDoublesNothing kills the engine at random moments of
 // inserts that are repeated until they succeed.
 func TestKilledEngineLosesAndDoublesNothing(t *testing.T) {
-	batches, kills, rows := 24, 6, 4000
+	batches, kills, rows := 16, 4, 4000
 	if os.Getenv("WEIR_E2E") != "" {
 		batches, kills = 400, 100
 	}

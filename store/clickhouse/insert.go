@@ -56,7 +56,9 @@ var insertSettings = map[string]string{
 	"wait_end_of_query":                                  "1", // the status then tells the truth
 }
 
-func (s *Store) insert(ctx context.Context, table, format, token string, body io.Reader) error {
+func (s *Store) insert(ctx context.Context, table, format, token string, body io.Reader) (err error) {
+	begin := time.Now()
+	defer func() { s.metrics.insert(table, begin, err) }()
 	if token == "" {
 		return errors.New("clickhouse: insert without a deduplication token")
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/weirproject/weir/store/clickhouse"
 )
 
@@ -82,6 +84,21 @@ func TestMigrateAfterCrash(t *testing.T) {
 			t.Fatalf("after %d statements: %v", cut, err)
 		}
 	}
+}
+
+func TestMigrateBySeveralProcessesAtOnce(t *testing.T) {
+	e := startEngine(t)
+	var group errgroup.Group
+	for range 4 {
+		s := open(t, configFor(e, nil))
+		group.Go(func() error { return s.Migrate(t.Context()) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, configFor(e, nil))
+	insertEvents(t, s, "t", makeEvents("m", 100, recently()), 1)
+	checkRollups(t, s)
 }
 
 func TestMigrateChangesViewsAndRetention(t *testing.T) {

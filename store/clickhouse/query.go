@@ -87,13 +87,14 @@ func (r *Rows) Next() bool {
 		return false
 	}
 	for i, p := range r.scan {
-		r.values[i] = reflect.ValueOf(p).Elem().Interface()
+		r.values[i] = plain(reflect.ValueOf(p).Elem().Interface())
 	}
 	return true
 }
 
-// Values returns the row's values as Go types (time.Time, string, uint64,
-// net.IP, decimal.Decimal, slices, maps); valid until the next Next.
+// Values returns the row's values as few Go types: numbers, json.Number for
+// decimals, string, bool, time.Time, netip.Addr, nil, []any and map[string]any.
+// The slice is valid until the next Next. Text prints one for people.
 func (r *Rows) Values() []any { return r.values }
 
 // Err returns what ended the rows early.

@@ -21,6 +21,7 @@ type Store struct {
 	writer  driver.Conn
 	analyst driver.Conn // writer itself when there is no analyst user
 	http    *http.Client
+	metrics *metrics
 	next    atomic.Uint32 // index of the HTTP address in use
 }
 
@@ -35,6 +36,9 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, log: log}
 	var err error
+	if s.metrics, err = newMetrics(cfg.Metrics); err != nil {
+		return nil, fmt.Errorf("clickhouse: %w", err)
+	}
 	if s.writer, err = ch.Open(cfg.options(cfg.Username, cfg.Password)); err != nil {
 		return nil, fmt.Errorf("clickhouse: %w", err)
 	}

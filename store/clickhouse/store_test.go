@@ -114,7 +114,11 @@ func readAll(ctx context.Context, s *clickhouse.Store, as clickhouse.Role, sql s
 	}
 	var list []string
 	for rows.Next() {
-		list = append(list, strings.TrimSuffix(fmt.Sprintln(rows.Values()...), "\n"))
+		cells := make([]string, len(rows.Values()))
+		for i, v := range rows.Values() {
+			cells[i] = clickhouse.Text(v)
+		}
+		list = append(list, strings.Join(cells, " "))
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

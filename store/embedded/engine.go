@@ -60,10 +60,13 @@ var (
 // its data directory. After a parent was killed its engine needs about a second
 // to notice the hang-up, so a start waits that long and a bit more.
 const (
-	listenMessage = "DB::Exception: Listen ["
-	lockedMessage = "Another server instance in same directory is already running"
-	lockPatience  = 4 * time.Second
-	pollInterval  = 4 * time.Millisecond
+	// refusedMessage stands where one of the first queries failed, as against
+	// what the engine itself logs: that may name faults it can live with.
+	refusedMessage = "Received exception"
+	listenMessage  = "DB::Exception: Listen ["
+	lockedMessage  = "Another server instance in same directory is already running"
+	lockPatience   = 4 * time.Second
+	pollInterval   = 4 * time.Millisecond
 )
 
 // New returns an engine that is not running.
@@ -154,7 +157,7 @@ func (e *Engine) Start(ctx context.Context) error {
 // prepare writes what the child reads and checks what would make it fail late.
 func (e *Engine) prepare(ctx context.Context) (Credentials, error) {
 	if err := os.MkdirAll(e.cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("embedded engine: %w", err)
+		return nil, fmt.Errorf("embedded engine: %w: is the data directory writable?", err)
 	}
 	creds, err := LoadCredentials(e.cfg.Dir)
 	if err != nil {
@@ -264,8 +267,12 @@ func (e *Engine) awaitPorts(ctx context.Context, c *child) (tcp, http string, er
 			}
 			return fields[0], fields[1], nil
 		}
-		if tail := c.out.Tail(); strings.Contains(tail, listenMessage) {
-			return "", "", fmt.Errorf("%w: %s", ErrPortInUse, lastLines(tail))
+		if tail := c.out.Tail(); strings.Contains(tail, refusedMessage) {
+			err := errors.New(lastLines(tail))
+			if strings.Contains(tail, listenMessage) {
+				err = fmt.Errorf("%w: %w", ErrPortInUse, err)
+			}
+			return "", "", fmt.Errorf("the clickhouse engine did not open its ports: %w", err)
 		}
 		select {
 		case <-c.ended:
