@@ -44,7 +44,10 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s.analyst = s.writer
 	if cfg.AnalystUsername != "" {
-		if s.analyst, err = ch.Open(cfg.options(cfg.AnalystUsername, cfg.AnalystPassword)); err != nil {
+		// People write FROM requests; the writer connects before the database is.
+		analyst := cfg.options(cfg.AnalystUsername, cfg.AnalystPassword)
+		analyst.Auth.Database = Database
+		if s.analyst, err = ch.Open(analyst); err != nil {
 			_ = s.writer.Close()
 			return nil, fmt.Errorf("clickhouse: %w", err)
 		}
