@@ -251,13 +251,19 @@ func Default() Config {
 
 func days(n int) Duration { return Duration(time.Duration(n) * 24 * time.Hour) }
 
+// Places below the data directory.
+const (
+	defaultKey       = "/keys/pseudonym"
+	defaultSnapshots = "/snapshots"
+)
+
 // complete fills what depends on other keys.
 func (c *Config) complete() {
 	if c.Keys.Pseudonym == "" {
-		c.Keys.Pseudonym = c.Data + "/keys/pseudonym"
+		c.Keys.Pseudonym = c.Data + defaultKey
 	}
 	if c.Process.Snapshots == "" {
-		c.Process.Snapshots = c.Data + "/snapshots"
+		c.Process.Snapshots = c.Data + defaultSnapshots
 	}
 	for i := range c.Sites {
 		if c.Sites[i].Fail == "" {

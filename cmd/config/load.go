@@ -158,6 +158,19 @@ func (l *Loaded) FlowSites() []flow.Site {
 	return out
 }
 
+// SetData moves the data directory, and with it the paths that defaulted below
+// the old one.
+func (l *Loaded) SetData(dir string) {
+	old := l.Data
+	l.Data = dir
+	if l.Keys.Pseudonym == old+defaultKey {
+		l.Keys.Pseudonym = dir + defaultKey
+	}
+	if l.Process.Snapshots == old+defaultSnapshots {
+		l.Process.Snapshots = dir + defaultSnapshots
+	}
+}
+
 // place gives faults the line of their path, or of the nearest key above it.
 func (d *decoder) place(file string, faults []*FileError) {
 	for _, f := range faults {

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,19 +24,34 @@ const hidden = "(hidden)"
 
 // Print writes the configuration in effect as YAML, secrets hidden. Without
 // secrets in it, the output is a configuration that means the same.
-func (c *Config) Print(w io.Writer) error {
+func (c *Config) Print(w io.Writer) error { return c.encode(w, true) }
+
+// WriteFile writes the configuration in effect with its secrets to a file that
+// only its owner can read: what weir up hands to its parts.
+func (c *Config) WriteFile(path string) error {
+	var b bytes.Buffer
+	if err := c.encode(&b, false); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
+
+func (c *Config) encode(w io.Writer, hide bool) error {
 	enc := yaml.NewEncoder(w)
 	enc.SetIndent(2)
-	if err := enc.Encode(node(reflect.ValueOf(*c), false)); err != nil {
+	if err := enc.Encode(node(reflect.ValueOf(*c), false, hide)); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}
 	return enc.Close()
 }
 
 // node builds the YAML of a value.
-func node(v reflect.Value, secret bool) *yaml.Node {
+func node(v reflect.Value, secret, hide bool) *yaml.Node {
 	if text, ok := scalarText(v); ok {
-		if secret && text != "" {
+		if secret && hide && text != "" {
 			text = hidden
 		}
 		n := &yaml.Node{}
@@ -54,7 +71,7 @@ func node(v reflect.Value, secret bool) *yaml.Node {
 			if t, ok := reflect.TypeAssert[time.Time](v.Field(i)); name == "" || ok && t.IsZero() {
 				continue
 			}
-			n.Content = append(n.Content, text(name), node(v.Field(i), f.Tag.Get("secret") != ""))
+			n.Content = append(n.Content, text(name), node(v.Field(i), f.Tag.Get("secret") != "", hide))
 		}
 	case reflect.Map:
 		n.Kind = yaml.MappingNode
@@ -64,7 +81,7 @@ func node(v reflect.Value, secret bool) *yaml.Node {
 		}
 		slices.Sort(keys)
 		for _, k := range keys {
-			n.Content = append(n.Content, text(k), node(v.MapIndex(reflect.ValueOf(k)), secret))
+			n.Content = append(n.Content, text(k), node(v.MapIndex(reflect.ValueOf(k)), secret, hide))
 		}
 		if len(keys) == 0 {
 			n.Style = yaml.FlowStyle
@@ -72,7 +89,7 @@ func node(v reflect.Value, secret bool) *yaml.Node {
 	default:
 		n.Kind = yaml.SequenceNode
 		for i := range v.Len() {
-			n.Content = append(n.Content, node(v.Index(i), secret))
+			n.Content = append(n.Content, node(v.Index(i), secret, hide))
 		}
 		if v.Len() == 0 || v.Type().Elem().Kind() != reflect.Struct {
 			n.Style = yaml.FlowStyle
