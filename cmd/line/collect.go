@@ -1,0 +1,149 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/supervise"
+	"github.com/weirproject/weir/collector"
+	"github.com/weirproject/weir/collector/probe"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
+)
+
+// Collect runs the collector role: the kernel source and the access logs.
+func Collect(ctx context.Context, env Env) error {
+	return runRole(ctx, env, "collect", func(ctx context.Context, r *role) (func() admin.Report, error) {
+		conn, err := connection(env, "collect")
+		if err != nil {
+			return nil, err
+		}
+		c := &collecting{role: r}
+		if c.extractor, _, err = extractor(env); err != nil {
+			return nil, err
+		}
+		if c.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(), Log: env.Log}, r.metrics); err != nil {
+			return nil, fmt.Errorf("event producer: %w", err)
+		}
+		after, drained := context.WithCancel(context.WithoutCancel(ctx))
+		r.group.Go(func() error { return c.events.Run(after) })
+		r.group.Go(func() error {
+			defer drained()
+			return c.sources(ctx)
+		})
+		return c.report, nil
+	})
+}
+
+type collecting struct {
+	*role
+	extractor *flow.Extractor
+	events    *stream.Producer
+	kernel    atomic.Pointer[collector.Kernel]
+	kernelErr atomic.Pointer[string]
+	logs      []*follower
+}
+
+// sources starts every configured source and blocks until all have ended.
+func (c *collecting) sources(ctx context.Context) error {
+	var err error
+	if c.logs, err = openFollowers(c.Env, c.take); err != nil {
+		return err
+	}
+	done := make(chan error, len(c.logs)+1)
+	for _, f := range c.logs {
+		go func() { done <- f.Run(ctx) }()
+	}
+	go func() { done <- c.runKernel(ctx) }()
+	supervise.Ready(c.describe())
+	var errs []error
+	for range len(c.logs) + 1 {
+		errs = append(errs, <-done)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *collecting) describe() string {
+	what := fmt.Sprintf("%d access logs", len(c.logs))
+	if c.Config.Collect.EBPF.Enabled != "off" {
+		what += ", kernel capture " + c.Config.Collect.EBPF.Enabled
+	}
+	return what
+}
+
+// runKernel captures the ports of declared upstreams; without the right or the
+// kernel for it everything else runs and status says so.
+func (c *collecting) runKernel(ctx context.Context) error {
+	mode := c.Config.Collect.EBPF.Enabled
+	if mode == "off" {
+		return nil
+	}
+	ports := capturePorts(c.Config)
+	if len(ports) == 0 {
+		c.note("kernel capture has nothing to watch: no upstream on this machine is declared")
+		return nil
+	}
+	k, err := collector.OpenKernel(collector.KernelConfig{Probe: probe.Config{Ports: ports}, Node: node()})
+	if err != nil {
+		if mode == "on" {
+			return fmt.Errorf("collect.ebpf.enabled is on: %w", err)
+		}
+		c.note("kernel capture is off: " + err.Error())
+		c.Log.Warn("kernel capture is not possible, the other sources go on", "err", err)
+		return nil
+	}
+	c.kernel.Store(k)
+	return k.Run(ctx, func(x *flow.Exchange) { c.take(x) })
+}
+
+func (c *collecting) note(s string) { c.kernelErr.Store(&s) }
+
+// Live sources' event time is clamped to receive time -24 h / +5 m.
+const (
+	maxLate  = 24 * time.Hour
+	maxAhead = 5 * time.Minute
+)
+
+// take makes the event of an exchange and sends it.
+func (c *collecting) take(x *flow.Exchange) {
+	now := time.Now()
+	if x.Time.Before(now.Add(-maxLate)) || x.Time.After(now.Add(maxAhead)) {
+		x.Time = now
+		x.Flags |= event.FlagClockClamped
+	}
+	var ev event.Event
+	c.extractor.Begin(x, &ev)
+	c.extractor.End(x, &ev)
+	c.events.Emit(&ev)
+}
+
+func (c *collecting) report() admin.Report {
+	l := c.events.Ledger()
+	src := admin.Source{Name: "collect", Produced: int64(l.Produced), Delivered: int64(l.Delivered), Queued: int64(l.InFlight), Lost: map[string]int64{}}
+	for cause, n := range l.Lost {
+		src.Lost[cause] = int64(n)
+	}
+	rep := admin.Report{Sources: []admin.Source{src}}
+	if s := c.kernelErr.Load(); s != nil {
+		rep.Notes = append(rep.Notes, *s)
+	}
+	if k := c.kernel.Load(); k != nil {
+		if n, err := k.Counters(); err == nil {
+			for cause, lost := range n.Lost() {
+				if lost > 0 {
+					src.Lost["kernel_"+cause] = int64(lost)
+				}
+			}
+			rep.Notes = append(rep.Notes, fmt.Sprintf("kernel capture: %d exchanges, %d encrypted connections not seen into, %d transfers without bytes", n.Assembly.Exchanges, n.Kernel.TLSConns, n.Kernel.NoData))
+		}
+	}
+	for _, f := range c.logs {
+		rep.Notes = append(rep.Notes, f.describe())
+	}
+	return rep
+}

@@ -1,0 +1,278 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/cmd/supervise"
+	"github.com/weirproject/weir/enforcer"
+	"github.com/weirproject/weir/enforcer/ingress"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
+	"github.com/weirproject/weir/stream/verdict"
+	"github.com/weirproject/weir/stream/wire"
+)
+
+// saveTableEvery bounds how much of the verdict table a kill can lose; the feed
+// repeats it anyway.
+const saveTableEvery = 10 * time.Second
+
+// Enforce runs the ingress role. It serves before the log is reachable and
+// after it is gone, from the verdicts it has.
+func Enforce(ctx context.Context, env Env) error {
+	return runRole(ctx, env, "enforce", func(ctx context.Context, r *role) (func() admin.Report, error) {
+		e := &enforcing{role: r, table: filepath.Join(env.Config.Data, "enforce", "table")}
+		if err := e.build(ctx); err != nil {
+			return nil, err
+		}
+		return e.report, nil
+	})
+}
+
+type enforcing struct {
+	*role
+	table     string
+	extractor *flow.Extractor
+	decider   *enforcer.Enforcer
+	server    *ingress.Server
+	events    *stream.Producer
+	decisions *stream.Publisher
+	tail      *stream.Tail
+	malformed atomic.Int64
+}
+
+func (e *enforcing) build(ctx context.Context) error {
+	var err error
+	if e.extractor, _, err = extractor(e.Env); err != nil {
+		return err
+	}
+	decide, err := EnforcerConfig(e.Config)
+	if err != nil {
+		return err
+	}
+	decide.Clock = func() int64 { return time.Now().UnixNano() }
+	if e.decider, err = enforcer.New(decide, nil, e.metrics); err != nil {
+		return fmt.Errorf("enforcer: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(e.table), 0o700); err != nil {
+		return fmt.Errorf("enforcer directory: %w", err)
+	}
+	n, err := e.decider.LoadTable(e.table, time.Now().UnixNano())
+	if err != nil {
+		e.Log.Warn("saved verdicts are refused, starting without them", "err", err)
+	}
+	conn, err := connection(e.Env, "enforce")
+	if err != nil {
+		return err
+	}
+	if err := e.streams(conn); err != nil {
+		return err
+	}
+	e.server, err = ingress.New(ingressConfig(e.Config), ingress.Options{
+		Log: e.Log, Registry: e.metrics, Extractor: e.extractor, Decider: e.decider, Recorder: recorder{e},
+	})
+	if err != nil {
+		return fmt.Errorf("ingress: %w", err)
+	}
+	e.run(ctx, n)
+	return nil
+}
+
+func (e *enforcing) streams(conn stream.Connection) (err error) {
+	if e.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(), Log: e.Log}, e.metrics); err != nil {
+		return fmt.Errorf("event producer: %w", err)
+	}
+	if e.decisions, err = stream.NewPublisher(stream.PublisherConfig{Connection: conn, Topic: stream.TopicDecisions, Log: e.Log}, e.metrics); err != nil {
+		return fmt.Errorf("decision producer: %w", err)
+	}
+	e.tail, err = stream.NewTail(stream.TailConfig{
+		Connection: conn, Topic: stream.TopicVerdicts, Log: e.Log, From: parsePosition(e.decider.Position()),
+		OnGap: func(g stream.Gap) {
+			e.Log.Warn("verdicts are missing from the topic; those in force are repeated by the processor", "partition", g.Partition, "from", g.From, "to", g.To)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("verdict feed: %w", err)
+	}
+	return nil
+}
+
+// run starts the goroutines. The producers end after the server has drained:
+// the last requests are events too.
+func (e *enforcing) run(ctx context.Context, loaded int) {
+	after, drained := context.WithCancel(context.WithoutCancel(ctx))
+	e.group.Go(func() error {
+		defer drained()
+		return e.server.Run(ctx)
+	})
+	e.group.Go(func() error { return e.events.Run(after) })
+	e.group.Go(func() error { return e.decisions.Run(after) })
+	e.group.Go(func() error { return e.tail.Run(ctx, e.apply) })
+	e.group.Go(func() error { return e.housekeep(ctx) })
+	e.group.Go(func() error { return e.reload(ctx) })
+	e.group.Go(func() error {
+		addr := e.server.Addr(ctx)
+		if addr == nil {
+			return nil
+		}
+		e.Log.Info("ingress listens", "addr", addr.String(), "verdicts_loaded", loaded)
+		supervise.Ready(fmt.Sprintf("ingress %s, mode %s", addr, e.Config.Enforce.Mode))
+		return nil
+	})
+}
+
+// apply puts verdicts of the topic in force.
+func (e *enforcing) apply(_ context.Context, recs []stream.Record) error {
+	now := time.Now()
+	for i := range recs {
+		v, err := wire.ParseVerdict(recs[i].Value)
+		if err != nil {
+			e.malformed.Add(1)
+			continue
+		}
+		v.Sequence = recs[i].Offset
+		live := now.Sub(recs[i].Time) < time.Minute
+		if _, err := e.decider.ApplyVerdict(&v, live); err != nil {
+			e.malformed.Add(1)
+			e.Log.Warn("verdict is not applied", "id", v.ID, "err", err)
+		}
+	}
+	if n := len(recs); n > 0 {
+		next := e.tail.Offsets()
+		if next == nil {
+			next = map[int32]int64{}
+		}
+		for i := range recs {
+			next[recs[i].Partition] = recs[i].Offset + 1
+		}
+		e.decider.Touch(now.UnixNano(), formatPosition(next))
+	}
+	return nil
+}
+
+// housekeep notes that the feed is alive, frees what has expired and saves the
+// table.
+func (e *enforcing) housekeep(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	saved := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return e.decider.SaveTable(e.table)
+		case <-tick.C:
+		}
+		if at := e.tail.Contact(); !at.IsZero() {
+			e.decider.Touch(at.UnixNano(), e.decider.Position())
+		}
+		if time.Since(saved) < saveTableEvery {
+			continue
+		}
+		saved = time.Now()
+		e.decider.Sweep(saved.UnixNano())
+		if err := e.decider.SaveTable(e.table); err != nil {
+			e.Log.Warn("verdicts are not saved; a restart would begin with older ones", "err", err)
+		}
+	}
+}
+
+// reload puts the configuration file in force again on SIGHUP, as far as it can
+// be.
+func (e *enforcing) reload(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+		}
+		if err := e.reloadOnce(); err != nil {
+			e.Log.Error("reload refused, the previous configuration stays in force", "err", err)
+			continue
+		}
+		e.Log.Info("configuration reloaded")
+	}
+}
+
+func (e *enforcing) reloadOnce() error {
+	cfg, err := config.Load(config.Find(e.File), os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	decide, err := EnforcerConfig(cfg)
+	if err != nil {
+		return err
+	}
+	decide.Clock = func() int64 { return time.Now().UnixNano() }
+	return errors.Join(e.decider.Reload(decide), e.server.Reload(ingressConfig(cfg)))
+}
+
+func (e *enforcing) report() admin.Report {
+	st := e.decider.Status()
+	l := e.events.Ledger()
+	src := admin.Source{Name: event.SourceEnforcer.String(), Produced: int64(l.Produced), Delivered: int64(l.Delivered), Queued: int64(l.InFlight), Lost: map[string]int64{}}
+	for cause, n := range l.Lost {
+		src.Lost[cause] = int64(n)
+	}
+	rep := admin.Report{Sources: []admin.Source{src}, Verdicts: st.Verdicts}
+	for i := range e.Config.Sites {
+		s := &e.Config.Sites[i]
+		rep.Sites = append(rep.Sites, admin.Site{Name: s.Name, Mode: effectiveMode(e.Config, s).String()})
+	}
+	if at := e.tail.Contact(); at.IsZero() || time.Since(at) > lagLimit {
+		rep.Problems = append(rep.Problems, "the log does not answer: the ingress goes on with the last good verdicts")
+	}
+	if n := e.malformed.Load(); n > 0 {
+		rep.Notes = append(rep.Notes, fmt.Sprintf("%d verdicts could not be applied", n))
+	}
+	rep.Notes = append(rep.Notes, fmt.Sprintf("policy %s (%s)", st.Policy, st.PolicyHash))
+	return rep
+}
+
+// recorder sends what the ingress saw and did; both queues are bounded and
+// count what they drop.
+type recorder struct{ e *enforcing }
+
+// Event implements ingress.Recorder.
+func (r recorder) Event(ev *event.Event) { r.e.events.Emit(ev) }
+
+// Decision implements ingress.Recorder.
+func (r recorder) Decision(d *verdict.Decision) { r.e.decisions.Decision(d) }
+
+// formatPosition and parsePosition write the next offset wanted per partition.
+func formatPosition(next map[int32]int64) string {
+	var parts []string
+	for _, p := range slices.Sorted(maps.Keys(next)) {
+		parts = append(parts, fmt.Sprintf("%d:%d", p, next[p]))
+	}
+	return strings.Join(parts, ",")
+}
+
+func parsePosition(s string) map[int32]int64 {
+	out := map[int32]int64{}
+	for part := range strings.SplitSeq(s, ",") {
+		p, o, _ := strings.Cut(part, ":")
+		partition, err1 := strconv.ParseInt(p, 10, 32)
+		offset, err2 := strconv.ParseInt(o, 10, 64)
+		if err1 == nil && err2 == nil {
+			out[int32(partition)] = offset
+		}
+	}
+	return out
+}

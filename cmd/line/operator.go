@@ -1,0 +1,188 @@
+package line
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/weirproject/weir/baseline"
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// operator puts people's changes on the log, where the engine honours them and
+// a replay sees them.
+type operator struct {
+	*processor
+	keys *flow.Keyring
+}
+
+// controlTimeout bounds the way of a change through the log and back.
+const controlTimeout = 10 * time.Second
+
+func (o *operator) add(w http.ResponseWriter, r *http.Request) {
+	v, err := o.addVerdict(r)
+	admin.JSON(w, v, err)
+}
+
+func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
+	var q admin.VerdictRequest
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		return nil, admin.Errorf(http.StatusBadRequest, "request: %w", err)
+	}
+	action, err := event.ParseAction(q.Action)
+	if err != nil || action == event.ActionNone {
+		return nil, admin.Errorf(http.StatusBadRequest, "action %q is not known", q.Action)
+	}
+	span, err := time.ParseDuration(q.For)
+	if err != nil || span <= 0 {
+		return nil, admin.Errorf(http.StatusBadRequest, "for %q: want a positive duration such as 4h", q.For)
+	}
+	site, err := o.site(q.Site)
+	if err != nil {
+		return nil, err
+	}
+	var id [16]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, fmt.Errorf("verdict id: %w", err)
+	}
+	now := time.Now()
+	v := &verdict.Verdict{
+		ID: "v_" + hex.EncodeToString(id[:]), Revision: 1, Site: site, Scope: verdict.ScopeActor, Action: action,
+		Time: verdict.Time(now.UnixNano()), Expires: verdict.Time(now.Add(span).UnixNano()), Mode: event.ModeEnforce,
+		Threats: []verdict.Threat{}, Confidence: 1_000_000, Bound: "operator",
+		Binds:  []verdict.Group{{All: []verdict.Bind{{Kind: q.Kind, Value: o.keys.Pseudonym(q.Kind, flow.Normalise(q.Kind, q.Value))}}}},
+		Engine: baseline.Version,
+		Evidence: verdict.Evidence{
+			Summary: fmt.Sprintf("Added by %s: %s", q.By, q.Reason), Features: []verdict.Feature{}, Events: []string{},
+		},
+	}
+	c := &verdict.Control{Kind: "verdict", Site: site, Time: v.Time, By: q.By, Reason: q.Reason, ID: v.ID, Verdict: v}
+	return o.send(r.Context(), c, func(got *verdict.Verdict) bool { return got != nil })
+}
+
+// site returns the site named, or the only one there is.
+func (o *operator) site(name string) (string, error) {
+	sites := o.Config.Sites
+	if name == "" && len(sites) == 1 {
+		return sites[0].Name, nil
+	}
+	for i := range sites {
+		if sites[i].Name == name {
+			return name, nil
+		}
+	}
+	if len(sites) == 0 && (name == "" || name == "default") {
+		return "default", nil
+	}
+	return "", admin.Errorf(http.StatusBadRequest, "site %q is not configured: name one with --site", name)
+}
+
+func (o *operator) revoke(w http.ResponseWriter, r *http.Request) {
+	v, err := o.revokeVerdict(r)
+	admin.JSON(w, v, err)
+}
+
+func (o *operator) revokeVerdict(r *http.Request) (*verdict.Verdict, error) {
+	var q admin.VerdictRequest
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		return nil, admin.Errorf(http.StatusBadRequest, "request: %w", err)
+	}
+	v := o.feed.Get(q.ID)
+	if v == nil {
+		return nil, admin.Errorf(http.StatusNotFound, "no verdict %s is in force", q.ID)
+	}
+	c := &verdict.Control{Kind: "revoke", Site: v.Site, Time: verdict.Time(time.Now().UnixNano()), By: q.By, Reason: q.Reason, ID: q.ID}
+	gone := *v
+	gone.Revoked = true
+	if _, err := o.send(r.Context(), c, func(got *verdict.Verdict) bool { return got == nil }); err != nil {
+		return nil, err
+	}
+	gone.Revision++
+	return &gone, nil
+}
+
+// send puts a control record on the log and waits until the feed shows its
+// effect.
+func (o *operator) send(ctx context.Context, c *verdict.Control, done func(*verdict.Verdict) bool) (*verdict.Verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	if _, err := o.control.Control(ctx, c); err != nil {
+		return nil, fmt.Errorf("put the change on the log: %w", err)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if v := o.feed.Get(c.ID); done(v) {
+			return v, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.New("the change is on the log but no processor has taken it up yet; see `weir status`")
+		case <-tick.C:
+		}
+	}
+}
+
+// replay recomputes a verdict from the log and the newest snapshot before it.
+func (p *processor) replay(ctx context.Context, v *verdict.Verdict) *admin.Replay {
+	out := &admin.Replay{}
+	rng := v.Evidence.Range
+	if rng.Topic == "" {
+		out.Difference = "the verdict was added by hand: there is nothing to compute"
+		return out
+	}
+	out.Snapshot = fmt.Sprintf("%s/%d before offset %d", rng.Topic, rng.Partition, rng.From)
+	var found *verdict.Verdict
+	err := stream.Replay(ctx, stream.ReplayConfig{
+		Connection: p.conn, Topic: rng.Topic, Partition: rng.Partition, Snapshots: p.snapshot,
+		NewEngine: newEngine, From: rng.From, To: rng.To + 1,
+	}, func(_ *event.Event, _ verdict.Position, res stream.Result) {
+		out.Events++
+		for i := range res.Verdicts {
+			if res.Verdicts[i].ID == v.ID && res.Verdicts[i].Revision == v.Revision {
+				c := res.Verdicts[i]
+				found = &c
+			}
+		}
+	})
+	switch {
+	case err != nil:
+		out.Difference = err.Error()
+	case found == nil:
+		out.Difference = fmt.Sprintf("the replay of offsets %d to %d gave no revision %d of it", rng.From, rng.To, v.Revision)
+	default:
+		out.Identical, out.Difference = sameVerdict(v, found)
+	}
+	return out
+}
+
+// sameVerdict compares canonical bytes; the sequence is the log's, not the
+// engine's.
+func sameVerdict(a, b *verdict.Verdict) (bool, string) {
+	x, y := *a, *b
+	x.Sequence, y.Sequence = 0, 0
+	p, err1 := json.Marshal(&x)
+	q, err2 := json.Marshal(&y)
+	if err := errors.Join(err1, err2); err != nil {
+		return false, err.Error()
+	}
+	if bytes.Equal(p, q) {
+		return true, ""
+	}
+	at := 0
+	for at < min(len(p), len(q)) && p[at] == q[at] {
+		at++
+	}
+	cut := func(s []byte) string { return string(s[max(0, at-20):min(len(s), at+40)]) }
+	return false, fmt.Sprintf("stored %q, recomputed %q", cut(p), cut(q))
+}

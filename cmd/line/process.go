@@ -1,0 +1,153 @@
+package line
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weirproject/weir/baseline"
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/supervise"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+	"github.com/weirproject/weir/stream/wire"
+)
+
+// engine lets stream drive a baseline.Engine.
+type engine struct{ *baseline.Engine }
+
+// Observe implements stream.Engine.
+func (e engine) Observe(ev *event.Event, pos verdict.Position) stream.Result {
+	r := e.Engine.Observe(ev, pos)
+	return stream.Result{Actor: r.Actor, Route: r.Route, Verdicts: r.Verdicts}
+}
+
+// newEngine makes the engine of one partition.
+func newEngine(int32) stream.Engine { return engine{baseline.New(baseline.Config{})} }
+
+// Process runs the processor role: it owns partitions of weir.events, feeds the
+// engine and the store, and answers questions about both.
+func Process(ctx context.Context, env Env) error {
+	return runRole(ctx, env, "process", func(ctx context.Context, r *role) (func() admin.Report, error) {
+		conn, err := connection(env, "process")
+		if err != nil {
+			return nil, err
+		}
+		p := &processor{role: r, conn: conn, feed: admin.NewFeed(time.Now)}
+		if err := p.build(ctx); err != nil {
+			return nil, err
+		}
+		supervise.Ready("partitions of " + stream.TopicEvents)
+		return p.report, nil
+	})
+}
+
+type processor struct {
+	*role
+	conn     stream.Connection
+	feed     *admin.Feed
+	store    *tables
+	groups   []*stream.Group
+	control  *stream.Publisher
+	snapshot *stream.Directory
+}
+
+func (p *processor) build(ctx context.Context) error {
+	var err error
+	if p.store, err = newTables(p.Env); err != nil {
+		return err
+	}
+	// The store stays connected until the owners have handed over.
+	after, handedOver := context.WithCancel(context.WithoutCancel(ctx))
+	var owners sync.WaitGroup
+	p.group.Go(func() error { return p.store.Run(after) })
+	p.group.Go(func() error {
+		<-ctx.Done()
+		owners.Wait()
+		handedOver()
+		return nil
+	})
+	p.snapshot = stream.NewDirectory(p.Config.Process.Snapshots)
+	member := node() + "-process"
+	for _, c := range []stream.GroupConfig{
+		{NewEngine: newEngine, Store: eventTable{p.store}, Snapshots: p.snapshot, FlushInterval: time.Second},
+		{Topic: stream.TopicVerdicts, Group: "weir-verdicts", Store: verdictTable{p.store}},
+		{Topic: stream.TopicDecisions, Group: "weir-decisions", Store: decisionTable{p.store}},
+	} {
+		c.Connection, c.Log, c.Member = p.conn, p.Log, member
+		g, err := stream.NewGroup(c, p.metrics)
+		if err != nil {
+			return fmt.Errorf("processor of %s: %w", c.Topic, err)
+		}
+		p.groups = append(p.groups, g)
+		owners.Add(1)
+		p.group.Go(func() error {
+			defer owners.Done()
+			return g.Run(ctx)
+		})
+	}
+	if p.control, err = stream.NewPublisher(stream.PublisherConfig{Connection: p.conn, Topic: stream.TopicEvents, Log: p.Log}, p.metrics); err != nil {
+		return fmt.Errorf("control records: %w", err)
+	}
+	p.group.Go(func() error { return p.control.Run(ctx) })
+	tail, err := stream.NewTail(stream.TailConfig{Connection: p.conn, Topic: stream.TopicVerdicts, Log: p.Log})
+	if err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	p.group.Go(func() error { return tail.Run(ctx, p.follow) })
+	return p.routes()
+}
+
+// follow puts new verdicts on the feed.
+func (p *processor) follow(_ context.Context, recs []stream.Record) error {
+	for i := range recs {
+		v, err := wire.ParseVerdict(recs[i].Value)
+		if err != nil {
+			p.Log.Warn("unusable verdict on the topic", "partition", recs[i].Partition, "offset", recs[i].Offset, "err", err)
+			continue
+		}
+		p.feed.Add(recs[i].Partition, recs[i].Offset, &v)
+	}
+	return nil
+}
+
+// lagLimit is how old an unprocessed record may be before status calls it a
+// problem.
+const lagLimit = 30 * time.Second
+
+func (p *processor) report() admin.Report {
+	rep := admin.Report{Verdicts: len(p.feed.InForce())}
+	losses := map[string]int64{}
+	for _, g := range p.groups {
+		for _, s := range g.Status() {
+			engineName, storeName := "engine", "store"
+			if s.Topic != stream.TopicEvents {
+				engineName, storeName = "", "store:"+s.Topic
+			}
+			if engineName != "" {
+				rep.Lag = append(rep.Lag, admin.Lag{Stage: engineName, Partition: s.Partition, Records: max(0, s.LogEnd-s.Engine), Seconds: s.EngineLag.Seconds()})
+			}
+			rep.Lag = append(rep.Lag, admin.Lag{Stage: storeName, Partition: s.Partition, Records: max(0, s.LogEnd-s.Stored), Seconds: s.StoreLag.Seconds()})
+			if s.EngineLag > lagLimit {
+				rep.Problems = append(rep.Problems, fmt.Sprintf("the engine is %s behind on partition %d of %s", s.EngineLag.Round(time.Second), s.Partition, s.Topic))
+			}
+			if s.StoreError != "" {
+				rep.Problems = append(rep.Problems, fmt.Sprintf("the store does not take %s/%d: %s (nothing is lost until the log's retention)", s.Topic, s.Partition, s.StoreError))
+			}
+			if s.Lost > 0 {
+				losses[s.Topic] += int64(s.Lost)
+			}
+		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(losses)) {
+		rep.Notes = append(rep.Notes, fmt.Sprintf("%d losses seen on %s (metrics tell the causes)", losses[topic], topic))
+	}
+	if err := p.store.Err(); err != nil {
+		rep.Problems = append(rep.Problems, "store: "+err.Error())
+	}
+	return rep
+}

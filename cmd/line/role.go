@@ -1,0 +1,159 @@
+package line
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/broker"
+	"github.com/weirproject/weir/stream/flow"
+)
+
+// Env is what every role is given.
+type Env struct {
+	Config *config.Loaded
+	// File is the configuration's file, read again on SIGHUP; "" for defaults.
+	File string
+	Log    *slog.Logger
+	// Version is shown in status and written to verdicts.
+	Version string
+	// Binary is the weir executable, for those who start children.
+	Binary string
+}
+
+// role is the frame of one process: its metrics, its socket, its goroutines.
+type role struct {
+	Env
+	name    string
+	metrics *prometheus.Registry
+	mux     *http.ServeMux
+	group   *errgroup.Group
+}
+
+// runRole builds a role and blocks until ctx ends or a part of it fails. build
+// adds goroutines to the group and returns what /status says.
+func runRole(ctx context.Context, env Env, name string, build func(ctx context.Context, r *role) (func() admin.Report, error)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	r := &role{Env: env, name: name, metrics: prometheus.NewRegistry(), mux: http.NewServeMux(), group: g}
+	r.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	report, err := build(ctx, r)
+	if err != nil {
+		return err
+	}
+	r.mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		rep := report()
+		rep.Part = name
+		admin.JSON(w, rep, nil)
+	})
+	r.mux.Handle("GET /metrics", promhttp.HandlerFor(r.metrics, promhttp.HandlerOpts{}))
+	r.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { admin.JSON(w, "ok", nil) })
+	r.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { admin.JSON(w, "ready", nil) })
+	r.group.Go(func() error { return admin.ServeUnix(ctx, admin.Socket(env.Config.Data, name), r.mux) })
+	if addr := env.Config.Admin.Listen; addr != "" && !Managed() {
+		r.group.Go(func() error {
+			return admin.ServeTCP(ctx, addr, r.mux, func(a net.Addr) { env.Log.Info("admin listener", "addr", a.String()) })
+		})
+	}
+	return g.Wait()
+}
+
+// managedEnv tells a role that weir up runs it.
+const managedEnv = "WEIR_MANAGED"
+
+// Managed reports whether weir up runs this process.
+func Managed() bool { return os.Getenv(managedEnv) == "1" }
+
+// runFile is a file of the run directory, where weir up tells its parts what it
+// learned at start (0600).
+func runFile(data, name string) string { return filepath.Join(data, "run", name) }
+
+// writeRunFile replaces a run file atomically.
+func writeRunFile(data, name string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", name, err)
+	}
+	path := runFile(data, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("run file: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("run file: %w", err)
+	}
+	return nil
+}
+
+func readRunFile(data, name string, v any) error {
+	b, err := os.ReadFile(runFile(data, name))
+	if err != nil {
+		return fmt.Errorf("is weir up running on this data directory? %w", err)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("run file %s: %w", name, err)
+	}
+	return nil
+}
+
+// logDir holds the embedded log.
+func logDir(data string) string { return filepath.Join(data, "kafka") }
+
+// connection returns how to reach the log: Apache Kafka as configured, or the
+// embedded one.
+func connection(env Env, client string) (stream.Connection, error) {
+	k := env.Config.Kafka
+	if len(k.Brokers) > 0 {
+		return kafkaConnection(k, client)
+	}
+	dir := logDir(env.Config.Data)
+	ready, err := broker.ReadReady(dir)
+	if err != nil {
+		return stream.Connection{}, fmt.Errorf("no kafka.brokers are configured and no embedded log runs (weir up starts one): %w", err)
+	}
+	login, err := broker.ReadCredentials(dir)
+	if err != nil {
+		return stream.Connection{}, fmt.Errorf("embedded log: %w", err)
+	}
+	return stream.Connection{
+		Brokers: []string{ready.Address}, ClientID: "weir-" + client,
+		SASL: &stream.SASL{Mechanism: "SCRAM-SHA-256", User: login.User, Password: login.Password},
+	}, nil
+}
+
+// extractor builds the extractor of the configured sites.
+func extractor(env Env) (*flow.Extractor, *flow.Keyring, error) {
+	keys, err := Keyring(env.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	x, err := flow.NewExtractor(flow.Config{Keys: keys, Sites: env.Config.FlowSites()})
+	if err != nil {
+		return nil, nil, fmt.Errorf("flow maps: %w", err)
+	}
+	return x, keys, nil
+}
+
+// node is this machine's name in events.
+func node() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}

@@ -1,0 +1,401 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/supervise"
+	"github.com/weirproject/weir/store/embedded"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/broker"
+)
+
+// UpOptions of weir up beside the configuration.
+type UpOptions struct {
+	// Out receives one line per part as it comes up, then "ready".
+	Out io.Writer
+	// Demo runs the shop, its people and its bot.
+	Demo bool
+	// Partitions of each topic, when they are made.
+	Partitions int
+}
+
+// up is the supervisor of one machine's line.
+type up struct {
+	Env
+	opt    UpOptions
+	parts  *supervise.Supervisor
+	config string // the effective configuration's file
+	began  time.Time
+
+	mu     sync.Mutex
+	engine supervise.State
+}
+
+// Up runs the whole line on this machine until ctx ends, then stops every part.
+func Up(ctx context.Context, env Env, opt UpOptions) error {
+	u := &up{Env: env, opt: opt, began: time.Now()}
+	release, err := u.prepare()
+	if err != nil {
+		return err
+	}
+	defer release()
+	u.parts = supervise.New(env.Binary, filepath.Join(env.Config.Data, "log"), env.Log)
+	defer u.parts.Stop()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := u.start(ctx, g); err != nil {
+			if ctx.Err() != nil {
+				return nil // stopped while starting
+			}
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		_, _ = fmt.Fprintln(opt.Out, "stopping")
+		u.parts.Stop()
+		return nil
+	})
+	return g.Wait()
+}
+
+// start brings the parts up in the order in which they need each other.
+func (u *up) start(ctx context.Context, g *errgroup.Group) error {
+	handler := u.handler()
+	g.Go(func() error { return admin.ServeUnix(ctx, admin.Socket(u.Config.Data, "weir"), handler) })
+	if addr := u.Config.Admin.Listen; addr != "" {
+		g.Go(func() error {
+			return admin.ServeTCP(ctx, addr, handler, func(a net.Addr) { u.say("admin", "http://"+a.String()) })
+		})
+	}
+	stored := make(chan error, 1)
+	if len(u.Config.ClickHouse.Addr) == 0 {
+		g.Go(func() error { return u.runEngine(ctx, stored) })
+	} else {
+		u.say("store", "ClickHouse at "+strings.Join(u.Config.ClickHouse.Addr, ", "))
+		stored <- nil
+	}
+	if err := u.startLog(ctx); err != nil {
+		return err
+	}
+	if err := <-stored; err != nil {
+		return err
+	}
+	if err := u.part(ctx, supervise.Part{Name: "process", Args: u.args("process"), ReadyTimeout: time.Minute}); err != nil {
+		return err
+	}
+	var demo *demonstration
+	if u.opt.Demo {
+		var err error
+		if demo, err = u.teach(ctx, g); err != nil {
+			return err
+		}
+	}
+	if err := u.edges(ctx); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(u.opt.Out, "ready (%.1f s)\n", time.Since(u.began).Seconds())
+	if demo != nil {
+		g.Go(func() error { return demo.run(ctx) })
+	}
+	return nil
+}
+
+// edges starts what faces the outside: ingress, collectors, sinks.
+func (u *up) edges(ctx context.Context) error {
+	if hasUpstream(u.Config) {
+		if err := u.part(ctx, supervise.Part{Name: "enforce", Args: u.args("enforce"), Outlive: true, StopTimeout: 40 * time.Second}); err != nil {
+			return err
+		}
+	}
+	if len(u.Config.Collect.AccessLogs) > 0 || u.Config.Collect.EBPF.Enabled != "off" && len(capturePorts(u.Config)) > 0 {
+		if err := u.part(ctx, supervise.Part{Name: "collect", Args: u.args("collect")}); err != nil {
+			return err
+		}
+	}
+	if len(u.Config.Sinks) > 0 {
+		return u.part(ctx, supervise.Part{Name: "sink", Args: u.args("sink")})
+	}
+	return nil
+}
+
+func (u *up) args(command ...string) []string {
+	return append(command, "--config", u.config, "--data", u.Config.Data)
+}
+
+func (u *up) part(ctx context.Context, p supervise.Part) error {
+	p.Env = append(p.Env, managedEnv+"=1")
+	detail, err := u.parts.Start(ctx, p)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	u.say(p.Name, detail)
+	return nil
+}
+
+func (u *up) say(part, detail string) {
+	_, _ = fmt.Fprintf(u.opt.Out, "%-8s up   %s\n", part, detail)
+}
+
+// prepare makes the data directory, takes its lock, ends an ingress that
+// outlived its supervisor and writes the effective configuration.
+func (u *up) prepare() (release func(), err error) {
+	data := u.Config.Data
+	if err := os.MkdirAll(filepath.Join(data, "run"), 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w (choose another with --data DIR)", err)
+	}
+	if err := unix.Access(data, unix.W_OK); err != nil {
+		return nil, fmt.Errorf("data directory %s cannot be written: %w (choose another with --data DIR)", data, err)
+	}
+	if err := enoughSpace(data); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(runFile(data, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock of the data directory: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("another weir up runs on %s: stop it, or give this one its own --data directory", data)
+	}
+	u.endOrphan("enforce")
+	_ = os.Remove(runFile(data, "store.json"))
+	u.config = runFile(data, "weir.yaml")
+	if err := u.Config.WriteFile(u.config); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return func() { _ = lock.Close() }, nil
+}
+
+// minFreeBytes is what a start wants free: the log, one insert, one merge.
+const minFreeBytes = 256 << 20
+
+func enoughSpace(data string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(data, &st); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if free := st.Bavail * uint64(st.Bsize); free < minFreeBytes {
+		return fmt.Errorf("%s has %d MB free, weir needs at least %d MB to start: free some, or choose another directory with --data DIR", data, free>>20, uint64(minFreeBytes)>>20)
+	}
+	return nil
+}
+
+// endOrphan stops a part that an earlier, killed supervisor left running.
+func (u *up) endOrphan(part string) {
+	b, err := os.ReadFile(runFile(u.Config.Data, part+".pid"))
+	if err != nil {
+		return
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 1 {
+		return
+	}
+	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil || !strings.Contains(string(cmdline), "\x00"+part+"\x00") || !strings.Contains(string(cmdline), u.Config.Data) {
+		return // long gone; the number may be someone else's
+	}
+	u.Log.Info("an ingress outlived its supervisor, taking over from it", "pid", pid)
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+	for range 400 {
+		if syscall.Kill(pid, 0) != nil {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+}
+
+// startLog starts the embedded log unless Apache Kafka is configured, and makes
+// the topics.
+func (u *up) startLog(ctx context.Context) error {
+	if len(u.Config.Kafka.Brokers) == 0 {
+		if err := u.part(ctx, supervise.Part{Name: "log", Args: []string{"child", "log", u.Config.Data}}); err != nil {
+			return err
+		}
+	} else {
+		u.say("log", "Apache Kafka at "+strings.Join(u.Config.Kafka.Brokers, ", "))
+	}
+	conn, err := connection(u.Env, "up")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_, err = stream.EnsureTopics(ctx, conn, broker.TopicsConfig{
+		Partitions: u.opt.Partitions, LogBytes: int64(u.Config.Retention.Log), Manage: len(u.Config.Kafka.Brokers) == 0,
+	})
+	if err != nil {
+		return fmt.Errorf("topics: %w", err)
+	}
+	return nil
+}
+
+// runEngine keeps the embedded ClickHouse engine running; first hears once how
+// the first start went.
+func (u *up) runEngine(ctx context.Context, first chan<- error) error {
+	binary, err := fetch(ctx, u.opt.Out)
+	if err != nil {
+		first <- err
+		return nil //nolint:nilerr // told through first
+	}
+	cfg := embedded.Config{
+		Dir: filepath.Join(u.Config.Data, "clickhouse"), Engine: binary,
+		Command: []string{"/proc/self/exe", "child", "clickhouse"}, HTTPPort: u.Config.ClickHouse.EmbeddedHTTP,
+		GrafanaDir: filepath.Join(u.Config.Data, "grafana"),
+	}
+	engine, err := embedded.New(cfg, u.Log)
+	if err != nil {
+		first <- err
+		return nil //nolint:nilerr // told through first
+	}
+	started := false
+	for ctx.Err() == nil {
+		err := engine.Run(ctx, func(e embedded.Endpoint) {
+			u.setEngine(supervise.State{Name: "store", PID: engine.PID(), Ready: true, Detail: "ClickHouse native " + e.TCP + ", HTTP " + e.HTTP, Since: time.Now()})
+			if err := writeRunFile(u.Config.Data, "store.json", storeFile{TCP: e.TCP, HTTP: e.HTTP, Users: e.Users}); err != nil {
+				u.Log.Error("tell the other parts where the store is", "err", err)
+			}
+			if !started {
+				started = true
+				u.say("store", "ClickHouse native "+e.TCP+", HTTP "+e.HTTP)
+				first <- nil
+			}
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !started {
+			first <- fmt.Errorf("store: %w", err)
+			return nil
+		}
+		u.Log.Warn("the store ended, restarting it", "err", err)
+		u.setEngine(supervise.State{Name: "store", LastExit: fmt.Sprint(err)})
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+func (u *up) setEngine(s supervise.State) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s.Restarts = u.engine.Restarts
+	if u.engine.Name != "" && !s.Ready {
+		s.Restarts++
+	}
+	u.engine = s
+}
+
+// handler joins the parts' interfaces into one.
+func (u *up) handler() http.Handler {
+	mux := http.NewServeMux()
+	process := admin.Forward(admin.Socket(u.Config.Data, "process"))
+	mux.Handle("/v1/", process)
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { admin.JSON(w, u.status(r.Context()), nil) })
+	mux.Handle("GET /metrics", admin.Metrics(u.clients))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { admin.JSON(w, "ok", nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if !r.URL.Query().Has("line") {
+			admin.JSON(w, "ready", nil)
+			return
+		}
+		st := u.status(r.Context())
+		var err error
+		if !st.Healthy {
+			err = admin.Errorf(http.StatusServiceUnavailable, "%s", strings.Join(st.Problems, "; "))
+		}
+		admin.JSON(w, "the line is ready", err)
+	})
+	return mux
+}
+
+func (u *up) clients() map[string]*admin.Client {
+	out := map[string]*admin.Client{}
+	for _, st := range u.parts.States() {
+		if st.Name != "log" {
+			out[st.Name] = admin.NewClient(admin.Socket(u.Config.Data, st.Name))
+		}
+	}
+	return out
+}
+
+func (u *up) status(ctx context.Context) admin.Status {
+	u.mu.Lock()
+	engine := u.engine
+	u.mu.Unlock()
+	st := admin.Status{Version: u.Version, Data: u.Config.Data, Parts: u.parts.States(), Problems: []string{}}
+	if engine.Name != "" {
+		st.Parts = append(st.Parts, engine)
+	}
+	for _, p := range st.Parts {
+		if !p.Ready {
+			st.Problems = append(st.Problems, fmt.Sprintf("%s is not running: %s", p.Name, p.LastExit))
+		}
+	}
+	for name, c := range u.clients() {
+		var rep admin.Report
+		if err := c.Get(ctx, "/status", &rep); err != nil {
+			st.Problems = append(st.Problems, fmt.Sprintf("%s does not answer: %v", name, err))
+			continue
+		}
+		st.Reports = append(st.Reports, rep)
+		for _, p := range rep.Problems {
+			st.Problems = append(st.Problems, name+": "+p)
+		}
+	}
+	sortReports(&st)
+	st.Healthy = len(st.Problems) == 0
+	return st
+}
+
+// Child runs one of the hidden children of weir up.
+func Child(ctx context.Context, env Env, args []string) error {
+	switch args[0] {
+	case "clickhouse":
+		return embedded.ChildMain(args[1:])
+	case "log":
+		if len(args) != 2 {
+			return errors.New("child log wants the data directory")
+		}
+		r, w := io.Pipe()
+		go announce(r)
+		return broker.Serve(ctx, broker.Config{Dir: logDir(args[1]), Ready: w, Log: env.Log})
+	}
+	return fmt.Errorf("unknown child %q", args[0])
+}
+
+// announce turns the broker's ready line into the supervisor's.
+func announce(r io.Reader) {
+	buf := make([]byte, 256)
+	for {
+		n, err := r.Read(buf)
+		if line, ok := strings.CutPrefix(string(buf[:n]), "ready "); ok {
+			supervise.Ready("Kafka protocol on " + strings.TrimSpace(line) + " (embedded)")
+		}
+		if err != nil {
+			return
+		}
+	}
+}
