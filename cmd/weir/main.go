@@ -1,0 +1,66 @@
+// Command weir is the streaming security data fabric: the ingress, the log, the
+// engine, the store and the user's tools in one binary. weir up runs the whole
+// line on one machine; weir collect, process, enforce and sink run one role each.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run executes one command line and returns the exit status: 0 done, 1 failed,
+// 2 wrong usage.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var usage *usageError
+	var quiet *quietError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &quiet):
+		return 1
+	case errors.As(err, &usage) || isCobraUsage(err):
+		fmt.Fprintf(os.Stderr, "weir: %v\n", err)
+		return 2
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return 1
+	default:
+		fmt.Fprintf(os.Stderr, "weir: %v\n", err)
+		return 1
+	}
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// quietError fails without words: the result itself has said why.
+type quietError struct{}
+
+func (*quietError) Error() string { return "failed" }
+
+// isCobraUsage recognises cobra's own complaints, which carry no type.
+func isCobraUsage(err error) bool {
+	for _, prefix := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires ", "flag needs", "invalid argument", "required flag"} {
+		if strings.HasPrefix(err.Error(), prefix) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirproject/weir/cmd/admin"
+)
+
+func newStatus(g *global) *cobra.Command {
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Health of each part, lag, and whether every event is accounted for",
+		Long: `Shows each part of the running weir, how far each stage is behind, and per source
+produced = delivered + lost + queued. Exit status 1 when something is wrong.`,
+		Example: `  weir status
+  weir status --wait 30s      wait until all is well, at most 30 s
+  weir status -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := g.running()
+			if err != nil {
+				return err
+			}
+			st, err := awaitStatus(cmd.Context(), c, wait)
+			if err != nil {
+				return err
+			}
+			if g.output == "json" {
+				err = printJSON(cmd.OutOrStdout(), st)
+			} else {
+				printStatus(cmd.OutOrStdout(), st)
+			}
+			if err == nil && !st.Healthy {
+				err = &quietError{}
+			}
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait at most this long for everything to be well")
+	return cmd
+}
+
+func awaitStatus(ctx context.Context, c *admin.Client, wait time.Duration) (*admin.Status, error) {
+	deadline := time.Now().Add(wait)
+	for {
+		var st admin.Status
+		err := c.Get(ctx, "/v1/status", &st)
+		if err == nil && st.Healthy || !time.Now().Before(deadline) {
+			return &st, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func printStatus(w io.Writer, st *admin.Status) {
+	word := "healthy"
+	if !st.Healthy {
+		word = "NOT healthy"
+	}
+	_, _ = fmt.Fprintf(w, "weir %s at %s: %s\n", st.Version, st.Data, word)
+	for _, p := range st.Problems {
+		_, _ = fmt.Fprintf(w, "  problem: %s\n", p)
+	}
+	for _, p := range st.Parts {
+		state := "ready"
+		if !p.Ready {
+			state = "NOT READY"
+		}
+		_, _ = fmt.Fprintf(w, "  %-10s %-9s pid %-7d restarts %d  %s\n", p.Name, state, p.PID, p.Restarts, p.Detail)
+		if p.LastExit != "" {
+			_, _ = fmt.Fprintf(w, "             last exit: %s\n", printable(p.LastExit))
+		}
+	}
+	for _, r := range st.Reports {
+		for _, s := range r.Sources {
+			var lost int64
+			for _, n := range s.Lost {
+				lost += n
+			}
+			_, _ = fmt.Fprintf(w, "  events %-10s produced %d = delivered %d + lost %d + queued %d\n", s.Name, s.Produced, s.Delivered, lost, s.Queued)
+			for _, cause := range slices.Sorted(maps.Keys(s.Lost)) {
+				_, _ = fmt.Fprintf(w, "             lost by %s: %d\n", cause, s.Lost[cause])
+			}
+		}
+		for _, l := range r.Lag {
+			_, _ = fmt.Fprintf(w, "  lag    %-10s partition %d: %d records, %.1f s\n", l.Stage, l.Partition, l.Records, l.Seconds)
+		}
+		for _, s := range r.Sites {
+			_, _ = fmt.Fprintf(w, "  site   %-10s mode %s  %s\n", s.Name, s.Mode, s.Maturity)
+			if len(s.Missing) > 0 {
+				_, _ = fmt.Fprintf(w, "             missing roles: %v\n", s.Missing)
+			}
+		}
+		for _, n := range r.Notes {
+			_, _ = fmt.Fprintf(w, "  note   %s: %s\n", r.Part, n)
+		}
+	}
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/cmd/line"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
+)
+
+func newPseudonym(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "pseudonym KIND VALUE",
+		Short: "The keyed hash under which a session, account or device appears in the store",
+		Long: `Computes HMAC-SHA-256(key, kind, 0, normalised value), first 64 bits, with the
+installation's key, so that an analyst can look a person up. Kinds: ` + strings.Join(kinds(), ", ") + `, or object:NAME.`,
+		Example: `  weir pseudonym account alice@example.org
+  weir sql "SELECT time, client_ip FROM requests WHERE account = '$(weir pseudonym account alice@example.org)'"`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			kind, value := args[0], args[1]
+			if !slices.Contains(kinds(), kind) && !strings.HasPrefix(kind, "object:") {
+				return usagef("kind %q is not known; nearest is %q (all: %s, object:NAME)", kind, flow.Nearest(kind, kinds()), strings.Join(kinds(), ", "))
+			}
+			cfg, err := g.load()
+			if err != nil {
+				return err
+			}
+			keys, err := line.Keyring(cfg)
+			if err != nil {
+				return err
+			}
+			h := keys.Pseudonym(kind, flow.Normalise(kind, value))
+			if g.output == "json" {
+				return printJSON(cmd.OutOrStdout(), map[string]string{"kind": kind, "pseudonym": h.String(), "key_id": keys.KeyID()})
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), h)
+			return err
+		},
+	}
+}
+
+func kinds() []string {
+	var out []string
+	for k := range event.NumKinds {
+		out = append(out, k.String())
+	}
+	return out
+}
+
+func newFlows(g *global) *cobra.Command {
+	cmd := &cobra.Command{Use: "flows", Short: "Work on flow maps: what an application's routes mean"}
+	check := &cobra.Command{
+		Use: "check FILE...", Short: "Lint flow maps", Args: cobra.MinimumNArgs(1),
+		Example: "  weir flows check flows/shop.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			failed := false
+			for _, path := range args {
+				m, err := config.LoadMap(path)
+				if err != nil {
+					failed = true
+					_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err)
+					continue
+				}
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: site %s, %d routes, fine\n", path, m.Site, len(m.Routes))
+			}
+			if failed {
+				return &quietError{}
+			}
+			return nil
+		},
+	}
+	cmd.AddCommand(check)
+	return cmd
+}
+
+func newConfig(g *global) *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Check, print or describe the configuration"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "check [FILE]", Short: "Report every fault with its line", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				g.config = args[0]
+			}
+			cfg, err := g.load()
+			if err != nil {
+				return err
+			}
+			what := "defaults (no weir.yaml here)"
+			if len(cfg.Files) > 0 {
+				what = strings.Join(cfg.Files, ", ")
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: fine\n", what)
+			return err
+		},
+	}, &cobra.Command{
+		Use: "print", Short: "Print the effective configuration, secrets hidden", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := g.load()
+			if err != nil {
+				return err
+			}
+			return cfg.Print(cmd.OutOrStdout())
+		},
+	}, &cobra.Command{
+		Use: "schema", Short: "Print the JSON schema of weir.yaml", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := config.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", b)
+			return err
+		},
+	})
+	return cmd
+}
+
+func newAllowlists(g *global) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "allowlists", Short: "Requests that are never acted on",
+		Long: "Allowlists stand in weir.yaml (allowlists:), so that they are reviewed and\nversioned like code; SIGHUP puts changes in force. They are asked before anything\nelse.",
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use: "list", Short: "List the configured allowlists", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := g.load()
+			if err != nil {
+				return err
+			}
+			t := admin.Table{Columns: []string{"name", "clients", "reason", "expires"}, Rows: [][]any{}}
+			for _, a := range cfg.Allowlists {
+				t.Rows = append(t.Rows, []any{a.Name, fmt.Sprint(a.Clients), a.Reason, fmt.Sprint(a.Expires)})
+			}
+			return g.printTable(cmd, &t)
+		},
+	}, &cobra.Command{
+		Use: "test CLIENT", Short: "Which allowlist fits an address", Args: cobra.ExactArgs(1),
+		Example: "  weir allowlists test 198.51.100.7",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := parseClient(args[0])
+			if err != nil {
+				return err
+			}
+			cfg, err := g.load()
+			if err != nil {
+				return err
+			}
+			name := line.Allowed(cfg, p.Addr())
+			if name == "" {
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "no allowlist fits %s\n", p.Addr())
+				return &quietError{}
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s fits %s\n", name, p.Addr())
+			return err
+		},
+	})
+	return cmd
+}
+
+func newDoctor(g *global) *cobra.Command {
+	var fetch, quiet bool
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "What this machine can and cannot do, with the remedy for each", Args: cobra.NoArgs,
+		Long: "Checks kernel capture, memory, disk, ports and the engine library. Exit status 1\nwhen something that weir up needs is missing; what is only nice to have does not\ncount. --fetch obtains the ClickHouse engine first.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := g.load()
+			if err != nil {
+				return err
+			}
+			if fetch {
+				if err := line.FetchEngine(cmd.Context(), cmd.ErrOrStderr()); err != nil {
+					return err
+				}
+			}
+			findings := line.Diagnose(cmd.Context(), cfg)
+			bad := slices.ContainsFunc(findings, func(f line.Finding) bool { return !f.OK && f.Required })
+			switch {
+			case g.output == "json":
+				err = printJSON(cmd.OutOrStdout(), findings)
+			case !quiet || bad:
+				printFindings(cmd, findings)
+			}
+			if err == nil && bad {
+				err = &quietError{}
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&fetch, "fetch", false, "fetch the embedded ClickHouse engine if it is not here")
+	cmd.Flags().BoolVar(&quiet, "quiet", false, "print only when something needed is missing")
+	return cmd
+}
+
+func printFindings(cmd *cobra.Command, findings []line.Finding) {
+	for _, f := range findings {
+		word := "ok     "
+		if !f.OK && f.Required {
+			word = "MISSING"
+		} else if !f.OK {
+			word = "absent "
+		}
+		_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s %-18s %s\n", word, f.Name, f.Detail)
+		if f.Remedy != "" {
+			_, _ = fmt.Fprintf(cmd.OutOrStdout(), "        %-18s -> %s\n", "", f.Remedy)
+		}
+	}
+}
+
+func newEnforcers(*global) *cobra.Command {
+	return &cobra.Command{
+		Use: "enforcers", Short: "Enforcers on other machines", Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("enforcers on other machines read the verdicts from kafka.brokers in this version; a keyed feed listener is not built yet")
+		},
+	}
+}
+
+func newSinks(g *global) *cobra.Command {
+	cmd := &cobra.Command{Use: "sinks", Short: "Destinations for verdicts and decisions"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "list", Short: "List the configured sinks", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := g.load()
+			if err != nil {
+				return err
+			}
+			t := admin.Table{Columns: []string{"name", "type", "format", "to"}, Rows: [][]any{}}
+			for i := range cfg.Sinks {
+				s := &cfg.Sinks[i]
+				t.Rows = append(t.Rows, []any{s.Name, s.Type, s.Format, s.Path + s.URL})
+			}
+			return g.printTable(cmd, &t)
+		},
+	})
+	return cmd
+}
+
