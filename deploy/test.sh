@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Runs every test, then says what was skipped and why. A capability that CI must
+# have is named in WEIR_REQUIRE: there a missing one fails instead of skipping.
+set -u -o pipefail
+cd "$(dirname "$0")/.."
+require=clickhouse,kafka,nginx,python
+# BPF needs root and a kernel with BTF; a container without rights runs the rest.
+if [ "$(id -u)" = 0 ] && [ -r /sys/kernel/btf/vmlinux ]; then require=$require,bpf; fi
+export WEIR_REQUIRE=${WEIR_REQUIRE:-$require}
+bin/weir doctor --fetch --quiet || exit 1
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+run() { # one package at a time on small machines keeps the timing-sensitive tests honest
+  "$@" 2>&1 | tee -a "$log" | grep -E '^(ok|FAIL|---? FAIL|panic:|\?|\s+\S+_test\.go:[0-9]+:)|^\s+--- FAIL|DATA RACE' | grep -v 'no test files'
+  [ "${PIPESTATUS[0]}" = 0 ] || status=1
+}
+echo "== go test ./... (WEIR_REQUIRE=$WEIR_REQUIRE)"
+run go test -v -p 2 -timeout 20m ./...
+echo "== bench module"
+pushd bench >/dev/null && run go test -v -timeout 15m ./... ; popd >/dev/null
+echo "== race detector on the concurrent packages"
+run go test -race -timeout 15m -short $(go list ./... | grep -E '/(stream|enforcer|sinks|collector)($|/)' | grep -vE '/(broker/kafkatest|bpf|probe)$')
+
+echo "== skipped"
+grep -hE -A1 '^\s*--- SKIP' "$log" | grep -vE '^--$' | sed -E 's/^\s+/  /' | sort -u || true
+grep -qE '^\s*--- SKIP' "$log" || echo "  nothing"
+if [ $status != 0 ]; then
+  echo "== failures in full"
+  grep -nE '^\s*--- FAIL|panic:|DATA RACE' "$log" | head -n 50
+fi
+exit $status
