@@ -118,6 +118,12 @@ func TestRequestsViewReadsAsPeopleExpect(t *testing.T) {
 	if got := one(t, s, "SELECT sum(requests) FROM weir.routes_by_hour"); got != "99" {
 		t.Errorf("roll-up counts %s, want 99", got)
 	}
+	// People write an IPv4 address as they know it, and networks too.
+	for _, filter := range []string{"client_ip = '203.0.113.7'", "isIPAddressInRange(toString(client_ip), '::ffff:203.0.113.7/128')"} {
+		if got := table(t, s, clickhouse.Analyst, "SELECT count() FROM weir.requests WHERE "+filter)[0]; got != "2" {
+			t.Errorf("%s: %s requests, want 2", filter, got)
+		}
+	}
 	plan := strings.Join(table(t, s, clickhouse.Analyst, "EXPLAIN indexes = 1 SELECT count() FROM weir.requests WHERE actor = 'a_000000000000f000' AND session = '1'"), "\n")
 	for _, index := range []string{"by_actor", "by_session"} {
 		if !strings.Contains(plan, index) {
