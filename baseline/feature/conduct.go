@@ -54,7 +54,9 @@ type Conduct struct {
 	Quick, Bare, Same uint32
 	LastRoute         uint32
 	AssetsBefore      uint32
-	Spare             uint32
+	// Slow counts documents that took the server long, AttackPaths distinct
+	// paths with a payload class, Strong payloads that nobody types by accident.
+	Slow, AttackPaths, Strong uint32
 }
 
 // PageStep is how a document request differs from the actor's ones before; N is
@@ -64,6 +66,10 @@ type PageStep struct {
 	Page                                       bool
 	New, Missing, Quick, Bare, Same, Ordered   bool
 	N, Fresh, Lost, Fast, Naked, Again, Sorted uint16
+	// Slow: it took the server at least half a second and four times the site's
+	// mean; Tardy counts those before.
+	Slow  bool
+	Tardy uint16
 }
 
 func small(v uint32) uint16 { return uint16(min(v, 65535)) }
@@ -89,14 +95,17 @@ func (c *Conduct) note(in *Input) {
 	if e.RefererHost != "" {
 		c.Referred++
 	}
-	if e.Payload != 0 {
+	in.PathNew = c.Paths.Add(in.Path)
+	in.Attack = weigh(e)
+	if in.Attack != NoAttack {
 		c.Attacks++
 		c.Classes |= uint32(e.Payload)
+		add(&c.AttackPaths, in.PathNew)
+		add(&c.Strong, in.Attack == StrongAttack)
 	}
-	in.PathNew = c.Paths.Add(in.Path)
 	in.Page = PageStep{
 		Page: !in.Asset, N: small(c.Pages), Fresh: small(c.NewPaths), Lost: small(c.MissingPaths), Fast: small(c.Quick),
-		Naked: small(c.Bare), Again: small(c.Same), Sorted: small(c.Ordered), New: in.PathNew,
+		Naked: small(c.Bare), Again: small(c.Same), Sorted: small(c.Ordered), New: in.PathNew, Tardy: small(c.Slow),
 		Missing: in.PathNew && !in.Refused && (e.Status == 404 || e.Status == 410),
 	}
 	if in.PathNew {
@@ -136,6 +145,8 @@ func (c *Conduct) page(in *Input) {
 	add(&c.Quick, p.Quick)
 	add(&c.Bare, p.Bare)
 	add(&c.Same, p.Same)
+	p.Slow = in.slow()
+	add(&c.Slow, p.Slow)
 	c.LastRoute, c.AssetsBefore = uint32(in.Route), c.Assets
 	c.pace(in)
 }
@@ -225,6 +236,7 @@ func (c *Conduct) merge(o *Conduct) {
 		{&c.Refused, o.Refused}, {&c.RarePaths, o.RarePaths}, {&c.MissingPaths, o.MissingPaths}, {&c.Attacks, o.Attacks},
 		{&c.Kilobytes, o.Kilobytes}, {&c.ServerMillis, o.ServerMillis}, {&c.Ordered, o.Ordered}, {&c.Level, o.Level},
 		{&c.Referred, o.Referred}, {&c.Quick, o.Quick}, {&c.Bare, o.Bare}, {&c.Same, o.Same},
+		{&c.Slow, o.Slow}, {&c.AttackPaths, o.AttackPaths}, {&c.Strong, o.Strong},
 	} {
 		*p.to += p.from
 	}
@@ -246,4 +258,17 @@ func methodBit(m string) uint32 {
 		return 32
 	}
 	return 64
+}
+
+// slow compares a document's server time with the site's mean, and moves that.
+func (in *Input) slow() bool {
+	if in.Event.Duration <= 0 || in.Refused {
+		return false
+	}
+	us, s := uint32(min(in.Event.Duration/1000, 3600e6)), in.Site
+	slow := s.Duration > 0 && us >= 500000 && us/4 >= s.Duration
+	if !slow || s.Duration == 0 {
+		s.Duration += us/64 - s.Duration/64
+	}
+	return slow
 }

@@ -40,6 +40,13 @@ type Input struct {
 	// Strange: an account with history is tried from a context it does not know.
 	Strange bool
 
+	// Chain: the actor's request before was less than 1.5 s earlier. Edge: within
+	// a second of the object's opening or before it, or in the last three seconds
+	// before it closes. Direct: the actor has fetched no page in this episode.
+	// Unowned: no proved owner shares the fingerprint. Hold: something is
+	// held again although the actor has bought nothing.
+	Chain, Edge, Direct, Unowned, Hold bool
+
 	// Object is what the attempt tries (account, card, coupon, item ...) and
 	// ObjectName its name; Group its class (card BIN, phone prefix, e-mail
 	// domain); Secret what is guessed with it.
@@ -54,6 +61,8 @@ type Input struct {
 	PathActors  uint32
 	PathNew     bool
 	RouteStats  *Route
+	// Attack weighs the payload classes.
+	Attack Attack
 	// Page compares a document request with the ones before.
 	Page PageStep
 	// Asset: a sub-resource such as an image or a style sheet.

@@ -144,10 +144,34 @@ func (l *Layer) Observe(in *Input) {
 		in.Gap = max(0, in.Gap)
 	}
 	in.Strange = in.Resolution.Familiarity == actor.Unfamiliar
+	in.Chain = in.Gap >= 0 && in.Gap < 1500
 	l.route(in)
 	in.Conduct.note(in)
+	if in.Asset {
+		return
+	}
+	in.Unowned = l.unowned(in)
 	if in.Role != event.RoleNone {
+		l.mark(in)
 		l.attempt(in)
+	} else if in.Site.Headers != 0 {
+		l.tool(in)
+	}
+}
+
+// unowned says that no proved owner has ever used this software.
+func (l *Layer) unowned(in *Input) bool {
+	f := uint64(in.Event.Keys[event.KindFingerprint])
+	return in.Site.Headers != 0 && f != 0 && l.Resolver.Shared(in.SiteIndex, actor.Fingerprint, f, in.Sec) == 0
+}
+
+// mark finds what an attempt's urns ask.
+func (l *Layer) mark(in *Input) {
+	e := in.Event
+	in.Direct = in.Conduct.Methods&(1|4) == 0
+	in.Edge = e.Opens != 0 && e.Time < e.Opens+1e9 || e.Closes != 0 && e.Closes >= e.Time && e.Closes-e.Time <= 3e9
+	if in.Role == event.RoleReserve || in.Role == event.RoleCartAdd {
+		in.Hold = l.Find(SubjectActor, in.Identity.ID, event.RoleOrder) == nil && l.Find(SubjectActor, in.Identity.ID, event.RolePayAuth) == nil
 	}
 }
 
@@ -202,6 +226,10 @@ func (l *Layer) attempt(in *Input) {
 		in.GroupStep = in.ByGroup.step(in)
 		in.ByGroup.count(in, &in.GroupStep)
 	}
+	l.tool(in)
+}
+
+func (l *Layer) tool(in *Input) {
 	if f, t := in.Event.Keys[event.KindFingerprint], in.Event.Keys[event.KindRequestTemplate]; f != 0 || t != 0 {
 		in.ByTool = l.row(SubjectTool, sketch.Join(in.Site.Key, sketch.Join(uint64(f), uint64(t))), in)
 		in.ToolStep = in.ByTool.step(in)

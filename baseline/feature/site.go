@@ -23,6 +23,15 @@ const (
 	UrnQuick
 	UrnSecret
 	UrnGroup
+	// UrnChain: the actor's request before was less than 1.5 s earlier.
+	// UrnEdge: at the edge of the object's time (Input.Edge). UrnDirect: the
+	// actor has never fetched a page. UrnUnowned: software that no proved owner
+	// uses. UrnHold: another hold although nothing was bought.
+	UrnChain
+	UrnEdge
+	UrnDirect
+	UrnUnowned
+	UrnHold
 	NumUrns
 )
 
@@ -30,6 +39,7 @@ const (
 var priors = [NumUrns][2]uint32{
 	UrnFail: {9, 50}, UrnFailFamiliar: {9, 80}, UrnSwitch: {2, 100}, UrnMove: {4, 100}, UrnStrange: {30, 100},
 	UrnObjectFail: {9, 50}, UrnObjectPlace: {10, 30}, UrnQuick: {5, 50}, UrnSecret: {50, 50}, UrnGroup: {30, 30},
+	UrnChain: {10, 40}, UrnEdge: {5, 100}, UrnDirect: {5, 100}, UrnUnowned: {10, 100}, UrnHold: {20, 40},
 }
 
 // The urns of role "none" speak of document requests: missing, quick after the
@@ -42,10 +52,14 @@ const (
 	PageBare    = UrnMove
 	PageSame    = UrnStrange
 	PageOrdered = UrnSecret
+	PageSlow    = UrnObjectFail
+	PageAttack  = UrnObjectPlace
+	PageUnowned = UrnUnowned
 )
 
 var pagePriors = [NumUrns][2]uint32{
 	PageMissing: {3, 100}, PageQuick: {10, 40}, PageNew: {70, 30}, PageBare: {30, 30}, PageSame: {40, 40}, PageOrdered: {5, 60},
+	PageSlow: {5, 50}, PageAttack: {2, 100}, PageUnowned: {10, 100},
 }
 
 // Site is what one site has taught. It is flat.
@@ -85,6 +99,8 @@ type Site struct {
 	Gaps, Rates, Missing, Reaction, Peaks sketch.Histogram
 	// Role counts per role.
 	Roles [event.NumRoles]uint64
+	// Duration is the mean server time of document requests in microseconds.
+	Duration, spare uint32
 }
 
 // Share is a fast exponentially weighted share with a half-life of 23 values.

@@ -30,7 +30,9 @@ type Stats struct {
 	Single uint16
 	// Settled is how many completions a test has counted already.
 	Settled uint16
-	pad     [3]uint16
+	// Chain, Edge, Direct, Unowned and Hold count what their urns are about.
+	Chain, Edge, Direct, Unowned, Hold uint16
+	pad                                [4]uint16
 }
 
 // Step is how one attempt differs from the ones before; made before the attempt
@@ -111,6 +113,11 @@ func (s *Stats) count(in *Input, st *Step) {
 	inc(&s.Quick, st.Gap >= 0 && st.Gap < 2000)
 	inc(&s.NewSecret, st.Changed)
 	inc(&s.Single, in.Conduct.Pages <= 1)
+	inc(&s.Chain, in.Chain)
+	inc(&s.Edge, in.Edge)
+	inc(&s.Direct, in.Direct)
+	inc(&s.Unowned, in.Unowned)
+	inc(&s.Hold, in.Hold)
 	if in.Object != 0 {
 		s.Objects.Add(in.Object)
 		s.LastObject = uint32(in.Object)
@@ -156,7 +163,7 @@ func (s *Stats) merge(o *Stats) {
 	}{
 		{&s.N, o.N}, {&s.Fail, o.Fail}, {&s.Success, o.Success}, {&s.Switch, o.Switch}, {&s.Move, o.Move},
 		{&s.Strange, o.Strange}, {&s.Repeat, o.Repeat}, {&s.Quick, o.Quick}, {&s.Refused, o.Refused}, {&s.NewSecret, o.NewSecret},
-		{&s.Single, o.Single},
+		{&s.Single, o.Single}, {&s.Chain, o.Chain}, {&s.Edge, o.Edge}, {&s.Direct, o.Direct}, {&s.Unowned, o.Unowned}, {&s.Hold, o.Hold},
 	} {
 		*p.to = uint16(min(65535, uint32(*p.to)+uint32(p.from)))
 	}

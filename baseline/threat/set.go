@@ -263,7 +263,9 @@ func (s *Set) learn(in *feature.Input) {
 			u[feature.PageBare].Learn(p.N-1, p.Naked, p.Bare)
 			u[feature.PageSame].Learn(p.N-1, p.Again, p.Same)
 			u[feature.PageOrdered].Learn(p.N-1, p.Sorted, p.Ordered)
+			u[feature.PageSlow].Learn(p.N-1, p.Tardy, p.Slow)
 		}
+		u[feature.PageUnowned].Learn(0, 0, in.Unowned)
 	}
 	if in.Role == event.RoleNone || in.ByActor == nil || !s.trusted(in) {
 		return
@@ -271,6 +273,11 @@ func (s *Set) learn(in *feature.Input) {
 	st, u := &in.ActorStep, &in.Site.Urns[in.Role]
 	if st.N < 40 {
 		a := in.ByActor
+		u[feature.UrnChain].Learn(st.N, less(a.Chain, in.Chain), in.Chain)
+		u[feature.UrnEdge].Learn(st.N, less(a.Edge, in.Edge), in.Edge)
+		u[feature.UrnDirect].Learn(0, 0, in.Direct)
+		u[feature.UrnUnowned].Learn(0, 0, in.Unowned)
+		u[feature.UrnHold].Learn(st.N, less(a.Hold, in.Hold), in.Hold)
 		if st.Known {
 			u[feature.UrnFail].Learn(st.N, st.Fail, st.Failed)
 		}

@@ -1,7 +1,9 @@
 package threat
 
 import (
+	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
 )
 
@@ -11,102 +13,114 @@ func shared(in *feature.Input) bool {
 	return in.Conduct.Owners.Bits() >= 3 || in.Resolution.OwnersOfJoint >= 8
 }
 
+// known says that the account's owner sits at a place that the account has used
+// for a long time: a tester, a support desk, a tab hoarder, not a stranger.
+func known(in *feature.Input) bool {
+	return in.Resolution.Familiarity == actor.Familiar
+}
+
 // webCap is the structural cap of detectors that see plain requests.
-func webCap(o *Observation, enough bool, why string) (event.Action, string) {
+func webCap(o *Observation, s Subject, enough bool, why string) (event.Action, string) {
 	switch {
+	case s == Tool:
+		return softwareCap(o)
 	case !enough:
 		return event.ActionObserve, why
+	case known(o.In):
+		return event.ActionObserve, "a known account in a place it knows"
 	case shared(o.In):
 		return event.ActionRateLimit, "several proved owners share this identity"
 	}
 	return event.ActionBlock, ""
 }
 
-// oat018 recognises footprinting: many distinct paths that do not exist, or
-// that nobody else asks for.
-//
-// Blind spots: reading the application's own client code.
-type oat018 struct{}
-
-func (oat018) Facts() Facts {
-	return Facts{
-		Threat: "OAT-018", Name: "Footprinting",
-		Parts:     []string{"missing_paths", "rare_paths", "quick_pages", "probe_paths"},
-		Strongest: event.ActionBlock, Compares: "the share of unknown paths among the paths that this site's visitors ask for",
-		Verb: "asked for paths that do not exist",
-	}
-}
-
-func (oat018) Observe(o *Observation) {
+// softwareCap holds verdicts about software to software that nobody owns and that
+// was seen at several places: one odd browser is not a campaign.
+func softwareCap(o *Observation) (event.Action, string) {
 	in := o.In
-	p, c := &in.Page, in.Conduct
-	if !p.Page || !p.New || in.Refused {
-		return
+	switch t := in.ByTool; {
+	case t == nil || !in.Unowned || !o.Mature():
+		return event.ActionObserve, "proved owners use this software, or the site is young"
+	case t.Clients.Bits() < 3 || t.Sessions.Bits() < 3:
+		return event.ActionObserve, "software seen at fewer than 3 addresses"
+	case t.Clients.Bits() < 5:
+		return event.ActionChallenge, "software seen at fewer than 5 addresses"
 	}
-	nats, want := o.Page(feature.PageMissing, p.Fresh, p.Lost, p.Missing, 9)
-	o.Add(Actor, 0, nats, milli(c.MissingPaths), int32(min(2000, c.NewPaths))*want)
-	if !p.Missing {
-		return
-	}
-	if in.PathActors == 0 {
-		o.Add(Actor, 1, 500, milli(c.RarePaths), int32(min(2000, c.NewPaths))*100)
-	}
-	if in.Event.Payload&event.PayloadProbePath != 0 {
-		o.Add(Actor, 3, 1500, milli(c.Attacks), 0)
-	}
-	if p.N > 0 && p.Quick {
-		nats, want = o.Page(feature.PageQuick, p.N-1, p.Fast, true, 9)
-		o.Add(Actor, 2, max(0, nats), milli(c.Quick), int32(min(2000, c.Pages))*want)
-	}
+	return event.ActionBlock, ""
 }
 
-func (oat018) Cap(o *Observation, _ Subject) (event.Action, string) {
-	return webCap(o, o.In.Conduct.MissingPaths >= 5, "fewer than 5 missing paths: dead links")
-}
-
-// oat014 recognises vulnerability scanning: requests that carry attack payloads
-// or tool marks, together with refusals and errors.
-//
-// Blind spots: scans of a copy of the application.
-type oat014 struct{}
-
-func (oat014) Facts() Facts {
-	return Facts{
-		Threat: "OAT-014", Name: "Vulnerability Scanning",
-		Parts:     []string{"attack_payloads", "payload_classes", "errors", "tool_marks", "odd_methods"},
-		Strongest: event.ActionBlock, Compares: "requests without attack payloads, and the site's own share of errors",
-		Verb: "sent attack payloads",
-	}
-}
-
-const attackClasses = event.PayloadTraversal | event.PayloadSQL | event.PayloadXSS | event.PayloadCommand |
-	event.PayloadTemplate | event.PayloadProbePath | event.PayloadMalformed
-
-func (oat014) Observe(o *Observation) {
+// toolPart adds to part i of the tool's case that its requests in this role come
+// from software no proved owner uses, once per new session: the site's own share
+// of such software is what is expected.
+func toolPart(o *Observation, i int, u feature.UrnName) {
 	in := o.In
-	e, c := in.Event, in.Conduct
-	if in.Asset && e.Payload == 0 {
+	t := in.ByTool
+	if t == nil || !o.Mature() {
 		return
 	}
-	attack := e.Payload&attackClasses != 0
+	p0 := in.Site.Urns[in.Role][u].Share(0, 0)
 	switch {
-	case attack:
-		o.Add(Actor, 0, 2300, milli(c.Attacks), 0)
-		if e.Status >= 400 {
-			o.Add(Actor, 2, 900, milli(c.NotFound+c.Denied+c.Rejected+c.Broken), 0)
-		}
-	case c.Attacks > 0:
-		o.Add(Actor, 0, -500, milli(c.Attacks), 0)
+	case !in.Unowned:
+		o.Add(Tool, i, -4000, 0, int32(p0/1000))
+	case in.ToolStep.NewSession || in.ToolStep.NewClient:
+		o.Add(Tool, i, min(2500, sketch.LogLikelihood(true, 900000, p0)), milli(t.Clients.Count()), int32(p0/1000))
 	}
-	if e.Payload&event.PayloadTool != 0 && c.Requests <= 3 {
-		o.Add(Actor, 3, 1200, 1000, 0)
+}
+
+// roleCap is the cap of detectors of what is done in a role.
+func roleCap(o *Observation, s Subject, enough bool, why string) (event.Action, string) {
+	switch {
+	case s == Tool:
+		return softwareCap(o)
+	case s != Actor:
+		return event.ActionChallenge, "what many do to one object is challenged, not blocked"
 	}
-	if classes := popcount(c.Classes & uint32(attackClasses)); attack && classes >= 2 {
-		o.Add(Actor, 1, 400, milli(uint32(classes)), 0)
+	return webCap(o, s, enough, why)
+}
+
+// chainPart adds that the actor acted within 1.5 s of its request before.
+func chainPart(o *Observation, i int) {
+	in, a := o.In, o.In.ByActor
+	if in.Gap < 0 {
+		return
 	}
-	if c.Methods&64 != 0 && attack {
-		o.Add(Actor, 4, 500, 1000, 0)
+	k := less(a.Chain, in.Chain)
+	nats, want := o.Urn(feature.UrnChain, in.ActorStep.N, k, in.Chain, habit(900, 100, in.ActorStep.N, k))
+	o.Add(Actor, i, nats, milli(uint32(a.Chain)), int32(uint32(a.N)*uint32(want)))
+}
+
+// directPart adds that the actor acts although it never fetched a page.
+func directPart(o *Observation, i int) {
+	in := o.In
+	p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
+	nats := sketch.LogLikelihood(in.Direct, 800000, p0)
+	if in.ActorStep.N > 0 {
+		nats /= 4 // the same actor's habit is no new evidence
 	}
+	o.Add(Actor, i, min(2500, nats), milli(uint32(in.ByActor.Direct)), int32(p0/1000))
+}
+
+// quickPart adds two attempts of a role within two seconds.
+func quickPart(o *Observation, i int) {
+	st, a := &o.In.ActorStep, o.In.ByActor
+	if st.N == 0 {
+		return
+	}
+	quick := st.Gap >= 0 && st.Gap < 2000
+	k := less(a.Quick, quick)
+	nats, want := o.Urn(feature.UrnQuick, st.N-1, k, quick, habit(900, 100, st.N-1, k))
+	o.Add(Actor, i, nats, milli(uint32(a.Quick)), int32(uint32(a.N)*uint32(want)))
+}
+
+// againPart adds that the same object is meant as before.
+func againPart(o *Observation, i int) {
+	in, st, a := o.In, &o.In.ActorStep, o.In.ByActor
+	if st.N == 0 || in.Object == 0 {
+		return
+	}
+	k := less(a.Switch, st.Switched)
+	nats, want := o.Urn(feature.UrnSwitch, st.N-1, k, st.Switched, 1000000-habit(900, 100, st.N-1, st.N-1-min(st.N-1, k)))
+	o.Add(Actor, i, nats, milli(uint32(a.N-a.Switch)), int32(uint32(a.N)*uint32(1000-min(1000, want))))
 }
 
 func popcount(v uint32) int {
@@ -115,88 +129,4 @@ func popcount(v uint32) int {
 		n++
 	}
 	return n
-}
-
-func (oat014) Cap(o *Observation, _ Subject) (event.Action, string) {
-	c := o.In.Conduct
-	return webCap(o, c.Attacks >= 4 && c.NewPaths >= 2, "fewer than 4 payloads on 2 paths: somebody who pasted something")
-}
-
-// oat015 recognises denial of service at the application: one actor that asks
-// for the same costly thing again and again without pause.
-//
-// Blind spots: network floods.
-type oat015 struct{}
-
-func (oat015) Facts() Facts {
-	return Facts{
-		Threat: "OAT-015", Name: "Denial of Service",
-		Parts:     []string{"quick_pages", "same_route", "bare_pages", "request_rate"},
-		Strongest: event.ActionBlock, Compares: "the pace and variety of this site's visitors",
-		Verb: "asked without pause",
-	}
-}
-
-func (oat015) Observe(o *Observation) {
-	in := o.In
-	p, c := &in.Page, in.Conduct
-	if !p.Page || p.N == 0 {
-		return
-	}
-	pages := int32(min(2000, c.Pages))
-	nats, want := o.Page(feature.PageQuick, p.N-1, p.Fast, p.Quick, 9)
-	o.Add(Actor, 0, nats, milli(c.Quick), pages*want)
-	nats, want = o.Page(feature.PageSame, p.N-1, p.Again, p.Same, 9)
-	o.Add(Actor, 1, nats, milli(c.Same), pages*want)
-	if in.Site.Roles[0]+1 > 0 && in.Event.Duration > 0 && p.Quick && c.Level > 20 {
-		o.Add(Actor, 3, 400, milli(c.Level), 5000)
-	}
-	if c.Level > 25 && p.Quick {
-		o.Add(Actor, 3, 300, milli(c.Level), 5000)
-	}
-}
-
-func (oat015) Cap(o *Observation, _ Subject) (event.Action, string) {
-	c := o.In.Conduct
-	return webCap(o, c.Level >= 20 && c.Assets*4 < c.Pages, "a burst of fewer than 20 requests, or one with sub-resources")
-}
-
-// oat011 recognises scraping: one document after the other, each new, without
-// sub-resources, evenly paced, or in the order of their numbers.
-//
-// Blind spots: a page per identity at a human pace.
-type oat011 struct{}
-
-func (oat011) Facts() Facts {
-	return Facts{
-		Threat: "OAT-011", Name: "Scraping",
-		Parts:     []string{"new_documents", "bare_pages", "ordered_items", "quick_pages", "even_pace"},
-		Strongest: event.ActionBlock, Compares: "how this site's visitors read: revisits, sub-resources, order, pace",
-		Verb: "read one document after the other",
-	}
-}
-
-func (oat011) Observe(o *Observation) {
-	in := o.In
-	p, c := &in.Page, in.Conduct
-	if !p.Page || p.N == 0 || p.Missing || in.Event.Method != "GET" {
-		return
-	}
-	pages := int32(min(2000, c.Pages))
-	nats, want := o.Page(feature.PageNew, p.N-1, p.Fresh-1, p.New, 19)
-	o.Add(Actor, 0, nats, milli(c.NewPaths), pages*want)
-	nats, want = o.Page(feature.PageBare, p.N-1, p.Naked, p.Bare, 9)
-	o.Add(Actor, 1, nats, milli(c.Bare), pages*want)
-	nats, want = o.Page(feature.PageOrdered, p.N-1, p.Sorted, p.Ordered, 2)
-	o.Add(Actor, 2, nats, milli(c.Ordered), pages*want)
-	nats, want = o.Page(feature.PageQuick, p.N-1, p.Fast, p.Quick, 5)
-	o.Add(Actor, 3, nats, milli(c.Quick), pages*want)
-	if c.Pages > 12 && c.GapMean > 0 && c.GapDeviation*5 < c.GapMean {
-		o.Add(Actor, 4, 250, milli(c.GapDeviation), int32(min(2000000, c.GapMean)))
-	}
-}
-
-func (oat011) Cap(o *Observation, _ Subject) (event.Action, string) {
-	c := o.In.Conduct
-	return webCap(o, c.NewPaths >= 20 && c.Assets*3 < c.Pages, "fewer than 20 documents, or sub-resources are loaded")
 }

@@ -1,0 +1,64 @@
+package threat
+
+import (
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// oat005 recognises scalping: polling one article until its sale opens, being
+// there within a second, and going through the till faster than a hand.
+//
+// Blind spots: intent to resell; a bot that waits as long as people do.
+type oat005 struct{}
+
+func (oat005) Facts() Facts {
+	return Facts{
+		Threat: "OAT-005", Name: "Scalping",
+		Roles:     []event.Role{event.RoleItemView, event.RoleCartAdd, event.RoleCheckoutStep, event.RoleOrder, event.RolePayAuth},
+		Parts:     []string{"at_the_opening", "polls_of_one_item", "quick_polls", "step_time", "unowned_software"},
+		Strongest: event.ActionBlock, Compares: "how soon after the opening, and how often before it, this site's people ask for an item",
+		Verb: "was at a sale's opening faster than people are",
+	}
+}
+
+func (oat005) Observe(o *Observation) {
+	in := o.In
+	st, a := &in.ActorStep, in.ByActor
+	switch in.Role {
+	case event.RoleItemView:
+		againPart(o, 1)
+		if st.N > 0 && in.Object != 0 && !st.Switched {
+			quickPart(o, 2)
+		}
+		return
+	case event.RoleCartAdd:
+		k := less(a.Edge, in.Edge)
+		if in.Event.Opens != 0 {
+			nats, want := o.Urn(feature.UrnEdge, st.N, k, in.Edge, habit(900, 100, st.N, k))
+			o.Add(Actor, 0, nats, milli(uint32(a.Edge)), int32(uint32(a.N)*uint32(want)))
+			if in.ByTool != nil && in.Edge {
+				o.Add(Tool, 0, min(1500, nats), milli(uint32(in.ByTool.Edge)), want)
+			}
+		}
+	}
+	// The till counts only for who was early: alone it is OAT-006.
+	if c := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleCartAdd); c != nil && c.Edge > 0 {
+		chainPart(o, 3)
+		if in.Unowned && in.ByTool != nil {
+			toolPart(o, 4, feature.UrnUnowned)
+			if in.Chain {
+				o.Add(Tool, 3, sketch.LnRatio(900, 300), milli(uint32(in.ByTool.Chain)), 0)
+			}
+		}
+	}
+}
+
+func (oat005) Cap(o *Observation, s Subject) (event.Action, string) {
+	in := o.In
+	views := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleItemView)
+	carts := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleCartAdd)
+	polls := views != nil && views.N >= 8 && views.Switch*4 < views.N
+	early := carts != nil && carts.Edge > 0
+	return roleCap(o, s, polls && (early || views.Quick*2 > views.N) || early && in.Chain, "neither at the opening nor polling: somebody who wants it")
+}

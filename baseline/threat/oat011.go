@@ -1,0 +1,72 @@
+package threat
+
+import (
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// oat011 recognises scraping: one document after the other, each new, without
+// sub-resources, evenly paced, or in the order of their numbers; by one actor,
+// or by one program at many addresses.
+//
+// Blind spots: a page per identity at a human pace with a real browser.
+type oat011 struct{}
+
+func (oat011) Facts() Facts {
+	return Facts{
+		Threat: "OAT-011", Name: "Scraping",
+		Parts:     []string{"new_documents", "bare_pages", "ordered_items", "quick_pages", "even_pace", "unowned_software"},
+		Strongest: event.ActionBlock, Compares: "how this site's visitors read: revisits, sub-resources, order, pace",
+		Verb: "read one document after the other",
+	}
+}
+
+func (oat011) Observe(o *Observation) {
+	in := o.In
+	p, c := &in.Page, in.Conduct
+	if !p.Page || p.Missing || in.Event.Method != "GET" || in.Refused {
+		return
+	}
+	if in.ByTool != nil && !in.Chain {
+		toolReads(o)
+	}
+	if p.N == 0 {
+		return
+	}
+	pages := int32(min(2000, c.Pages))
+	nats, want := o.Page(feature.PageNew, p.N-1, p.Fresh-1, p.New, 19)
+	o.Add(Actor, 0, nats, milli(c.NewPaths), pages*want)
+	nats, want = o.Page(feature.PageBare, p.N-1, p.Naked, p.Bare, 9)
+	o.Add(Actor, 1, nats, milli(c.Bare), pages*want)
+	nats, want = o.Page(feature.PageOrdered, p.N-1, p.Sorted, p.Ordered, 2)
+	o.Add(Actor, 2, nats, milli(c.Ordered), pages*want)
+	nats, want = o.Page(feature.PageQuick, p.N-1, p.Fast, p.Quick, 5)
+	o.Add(Actor, 3, nats, milli(c.Quick), pages*want)
+	if c.Pages > 12 && c.GapMean > 0 && c.GapDeviation*5 < c.GapMean {
+		o.Add(Actor, 4, 250, milli(c.GapDeviation), int32(min(2000000, c.GapMean)))
+	}
+}
+
+// toolReads is the program's case: its pages one by one, without the past of
+// each actor.
+func toolReads(o *Observation) {
+	in := o.In
+	p := &in.Page
+	n := milli(uint32(in.ByTool.N))
+	if p.N > 0 {
+		nats, want := o.Page(feature.PageBare, 0, 0, p.Bare, 9)
+		o.Add(Tool, 1, min(nats, 800), n, want)
+		nats, want = o.Page(feature.PageOrdered, 0, 0, p.Ordered, 2)
+		o.Add(Tool, 2, min(nats, 1500), n, want)
+	}
+	u := feature.UrnUnowned
+	if in.Role == event.RoleNone {
+		u = feature.PageUnowned
+	}
+	toolPart(o, 5, u)
+}
+
+func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {
+	c := o.In.Conduct
+	return webCap(o, s, c.NewPaths >= 20 && c.Assets*3 < c.Pages, "fewer than 20 documents, or sub-resources are loaded")
+}

@@ -1,0 +1,50 @@
+package threat
+
+import (
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// oat016 recognises skewing: votes, likes or clicks that only move a number.
+// One actor that means the same target again and again, visitors who come for
+// nothing else, and one program that does so from many addresses.
+//
+// Blind spots: people who are paid to do it.
+type oat016 struct{}
+
+func (oat016) Facts() Facts {
+	return Facts{
+		Threat: "OAT-016", Name: "Skewing", Roles: []event.Role{event.RoleVote, event.RoleLike, event.RoleClick},
+		Parts:     []string{"same_target_again", "quick_actions", "without_looking", "unowned_software", "new_voters"},
+		Strongest: event.ActionBlock, Compares: "how often this site's people act on one target again, and what they do before",
+		Verb: "acted on one target again and again",
+	}
+}
+
+func (oat016) Observe(o *Observation) {
+	in := o.In
+	againPart(o, 0)
+	quickPart(o, 1)
+	directPart(o, 2)
+	if in.ByTool != nil {
+		p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
+		o.Add(Tool, 2, min(1000, sketch.LogLikelihood(in.Direct, 800000, p0)), milli(uint32(in.ByTool.Direct)), int32(p0/1000))
+		if !in.ToolStep.Switched && in.ToolStep.N > 0 {
+			toolPart(o, 3, feature.UrnUnowned)
+		}
+	}
+	// The target: new sessions that do nothing but this.
+	if st := &in.ObjectStep; in.ByObject != nil && st.NewSession && st.NewClient {
+		p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
+		o.Add(Object, 4, min(1500, sketch.LogLikelihood(in.Direct, 800000, max(p0, 50000))), milli(uint32(in.ByObject.Direct)), int32(p0/1000))
+	}
+}
+
+func (oat016) Cap(o *Observation, s Subject) (event.Action, string) {
+	a := o.In.ByActor
+	if s == Object && o.In.ByObject.Direct < 6 {
+		return event.ActionObserve, "fewer than 6 visitors who did nothing else"
+	}
+	return roleCap(o, s, a.N >= 5 && (a.Switch*3 < a.N || a.Direct*2 > a.N), "fewer than 5 actions")
+}

@@ -1,0 +1,63 @@
+package threat
+
+import (
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// oat017 recognises spamming: the same or nearly the same text posted again, by
+// one actor or by several, one post after the other, by visitors who read
+// nothing.
+//
+// Blind spots: text that is new each time and means the same.
+type oat017 struct{}
+
+func (oat017) Facts() Facts {
+	return Facts{
+		Threat: "OAT-017", Name: "Spamming", Roles: []event.Role{event.RolePost},
+		Parts:     []string{"same_text_again", "near_text_again", "quick_posts", "without_looking", "unowned_software"},
+		Strongest: event.ActionBlock, Compares: "how often two posts of this site carry one text, and what people do before they post",
+		Verb: "posted the same text again and again",
+	}
+}
+
+func (oat017) Observe(o *Observation) {
+	in := o.In
+	quickPart(o, 2)
+	directPart(o, 3)
+	if in.ByObject != nil && in.ObjectStep.N > 0 && sameText(in) {
+		// An identical text has to be typed in by somebody who saw it.
+		o.Add(Actor, 0, 3000, milli(uint32(in.ByObject.N)), 1000)
+		o.Add(Object, 0, 3000, milli(uint32(in.ByObject.N)), 1000)
+	}
+	if in.ByGroup != nil && in.GroupName == "content.simhash" {
+		if in.GroupStep.N > 0 {
+			o.Add(Actor, 1, 1500, milli(uint32(in.ByGroup.N)), 1000)
+		} else {
+			o.Add(Actor, 1, -700, 1000, 1000)
+		}
+	}
+	if in.ByTool != nil {
+		p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
+		o.Add(Tool, 3, min(1000, sketch.LogLikelihood(in.Direct, 800000, p0)), milli(uint32(in.ByTool.Direct)), int32(p0/1000))
+		if in.ObjectStep.N > 0 {
+			toolPart(o, 4, feature.UrnUnowned)
+		}
+	}
+}
+
+// sameText says that the object is a text; an item that is reviewed twice is
+// not the same post.
+func sameText(in *feature.Input) bool {
+	return in.ObjectName == "content" || in.ObjectName == "text" || in.ObjectName == "content.simhash"
+}
+
+func (oat017) Cap(o *Observation, s Subject) (event.Action, string) {
+	in := o.In
+	if s == Object && in.ByObject.Clients.Bits() < 3 {
+		return event.ActionObserve, "fewer than 3 places posted this text"
+	}
+	repeated := sameText(in) && in.ByObject != nil && in.ByObject.N >= 3
+	return roleCap(o, s, in.ByActor.N >= 3 || repeated, "fewer than 3 posts")
+}

@@ -1,0 +1,56 @@
+package threat
+
+import (
+	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/stream/event"
+)
+
+// oat018 recognises footprinting: many distinct paths that do not exist, or
+// that nobody else asks for.
+//
+// Blind spots: reading the application's own client code; one missing path per
+// address where no header order is known.
+type oat018 struct{}
+
+func (oat018) Facts() Facts {
+	return Facts{
+		Threat: "OAT-018", Name: "Footprinting",
+		Parts:     []string{"missing_paths", "rare_paths", "quick_pages", "probe_paths"},
+		Strongest: event.ActionBlock, Compares: "the share of unknown paths among the paths that this site's visitors ask for",
+		Verb: "asked for paths that do not exist",
+	}
+}
+
+func (oat018) Observe(o *Observation) {
+	in := o.In
+	p, c := &in.Page, in.Conduct
+	if !p.Page || !p.New || in.Refused {
+		return
+	}
+	nats, want := o.Page(feature.PageMissing, p.Fresh, p.Lost, p.Missing, 9)
+	o.Add(Actor, 0, nats, milli(c.MissingPaths), int32(min(2000, c.NewPaths))*want)
+	if in.ByTool != nil {
+		alone, _ := o.Page(feature.PageMissing, 0, 0, p.Missing, 9)
+		o.Add(Tool, 0, min(alone, 2500), milli(uint32(in.ByTool.N)), want)
+	}
+	if !p.Missing {
+		return
+	}
+	if in.PathActors == 0 {
+		o.Add(Actor, 1, 500, milli(c.RarePaths), int32(min(2000, c.NewPaths))*100)
+		if in.ByTool != nil {
+			o.Add(Tool, 1, 500, milli(uint32(in.ByTool.N)), 100)
+		}
+	}
+	if in.Event.Payload&event.PayloadProbePath != 0 {
+		o.Add(Actor, 3, 1500, milli(c.Attacks), 0)
+	}
+	if p.N > 0 && p.Quick {
+		nats, want = o.Page(feature.PageQuick, p.N-1, p.Fast, true, 9)
+		o.Add(Actor, 2, max(0, nats), milli(c.Quick), int32(min(2000, c.Pages))*want)
+	}
+}
+
+func (oat018) Cap(o *Observation, s Subject) (event.Action, string) {
+	return webCap(o, s, o.In.Conduct.MissingPaths >= 5, "fewer than 5 missing paths: dead links")
+}
