@@ -253,7 +253,7 @@ func sampleVerdict() verdict.Verdict {
 	}
 }
 
-func TestVerdictsDecisionsAndLosses(t *testing.T) {
+func TestVerdicts(t *testing.T) {
 	_, s := newStore(t, nil)
 	ctx := t.Context()
 	first := sampleVerdict()
@@ -278,7 +278,11 @@ func TestVerdictsDecisionsAndLosses(t *testing.T) {
 	if _, err := s.VerdictByID(ctx, "v_0"); !errors.Is(err, clickhouse.ErrNotFound) {
 		t.Errorf("an unknown verdict: %v, want ErrNotFound", err)
 	}
+}
 
+func TestDecisions(t *testing.T) {
+	_, s := newStore(t, nil)
+	ctx := t.Context()
 	d := sampleDecision(0)
 	for _, token := range []string{"d1", "d1", "sent twice by the enforcer"} {
 		if err := s.InsertDecisions(ctx, token, []verdict.Decision{d}); err != nil {
@@ -298,7 +302,11 @@ func TestVerdictsDecisionsAndLosses(t *testing.T) {
 	if _, err := s.DecisionByRequest(ctx, "nowhere"); !errors.Is(err, clickhouse.ErrNotFound) {
 		t.Errorf("a request without a decision: %v, want ErrNotFound", err)
 	}
+}
 
+func TestLossesAndBaselines(t *testing.T) {
+	_, s := newStore(t, nil)
+	ctx := t.Context()
 	losses := []clickhouse.Loss{
 		{Time: time.Now(), Node: "n1", Source: "enforcer", Counter: "produced", Count: 10},
 		{Time: time.Now(), Node: "n1", Source: "enforcer", Counter: "delivered", Count: 9},

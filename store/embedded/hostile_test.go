@@ -26,6 +26,50 @@ func nativeHello(user, password string) []byte {
 	return str(str(str(b, ""), user), password)
 }
 
+type attack struct {
+	name, address string
+	do            func(c net.Conn, i int)
+}
+
+func hostileAttacks(p embedded.Endpoint) []attack {
+	login := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("weir:"+p.Users[embedded.Writer])) + "\r\n"
+	hello := nativeHello("weir", p.Users[embedded.Writer])
+	write := func(p []byte) func(net.Conn, int) { return func(c net.Conn, _ int) { _, _ = c.Write(p) } }
+	return []attack{
+		{"native: connect", p.TCP, write(nil)},
+		{"native: garbage", p.TCP, write([]byte("\x99\x98GARBAGE\xff\xff\xff\xff\xff"))},
+		{"native: HTTP", p.TCP, write([]byte("GET / HTTP/1.1\r\n\r\n"))},
+		{"native: half a hello", p.TCP, write(hello[:4])},
+		{"native: a name of 2^60 bytes", p.TCP, write(append([]byte{0}, binary.AppendUvarint(nil, 1<<60)...))},
+		{"native: hello and away", p.TCP, write(hello)},
+		{"native: logged in, idle", p.TCP, func(c net.Conn, _ int) {
+			_, _ = c.Write(hello)
+			_, _ = io.ReadFull(c, make([]byte, 8))
+		}},
+		{"native: logged in, garbage", p.TCP, func(c net.Conn, i int) {
+			_, _ = c.Write(hello)
+			_, _ = io.ReadFull(c, make([]byte, 8))
+			_, _ = c.Write([]byte{"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b"[i%12], 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3})
+		}},
+		{"HTTP: connect", p.HTTP, write(nil)},
+		{"HTTP: TLS", p.HTTP, write([]byte("\x16\x03\x01\x02\x00\x01garbage\r\n\r\n"))},
+		{"HTTP: half a header", p.HTTP, write([]byte("POST /?query=SELECT+1 HTTP/1.1\r\nHos"))},
+		{"HTTP: a wrong chunk", p.HTTP, write([]byte("POST /?query=SELECT+1 HTTP/1.1\r\nHost: x\r\n" + login + "Transfer-Encoding: chunked\r\n\r\nzz\r\n"))},
+		{"HTTP: idle after an answer", p.HTTP, func(c net.Conn, _ int) {
+			_, _ = io.WriteString(c, "GET /?query=SELECT+1 HTTP/1.1\r\nHost: x\r\n"+login+"\r\n")
+			_, _ = bufio.NewReader(c).ReadString('\n')
+		}},
+		{"HTTP: in the middle of a body", p.HTTP, func(c net.Conn, _ int) {
+			_, _ = io.WriteString(c, "POST /?query=INSERT+INTO+function+null('s+String')+FORMAT+LineAsString HTTP/1.1\r\nHost: x\r\n"+login+"Content-Length: 10000000\r\n\r\n")
+			_, _ = c.Write(make([]byte, 100_000))
+		}},
+		{"HTTP: in the middle of an answer", p.HTTP, func(c net.Conn, i int) {
+			_, _ = io.WriteString(c, "GET /?query=SELECT+number+FROM+numbers(100000000) HTTP/1.1\r\nHost: x\r\n"+login+"\r\n")
+			_, _ = io.ReadFull(c, make([]byte, 1000*(i+1)))
+		}},
+	}
+}
+
 // TestHostileClients sends what ended the engine when it ran without a
 // terminal: each attack on its own took 2 to 15 connections.
 func TestHostileClients(t *testing.T) {
@@ -33,45 +77,7 @@ func TestHostileClients(t *testing.T) {
 	e := newEngine(t, t.TempDir(), nil)
 	start(t, e)
 	pid := e.PID()
-	login := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("weir:"+e.Endpoint().Users[embedded.Writer])) + "\r\n"
-	hello := nativeHello("weir", e.Endpoint().Users[embedded.Writer])
-	write := func(p []byte) func(net.Conn, int) { return func(c net.Conn, _ int) { _, _ = c.Write(p) } }
-	attacks := []struct {
-		name, address string
-		do            func(c net.Conn, i int)
-	}{
-		{"native: connect", e.Endpoint().TCP, write(nil)},
-		{"native: garbage", e.Endpoint().TCP, write([]byte("\x99\x98GARBAGE\xff\xff\xff\xff\xff"))},
-		{"native: HTTP", e.Endpoint().TCP, write([]byte("GET / HTTP/1.1\r\n\r\n"))},
-		{"native: half a hello", e.Endpoint().TCP, write(hello[:4])},
-		{"native: a name of 2^60 bytes", e.Endpoint().TCP, write(append([]byte{0}, binary.AppendUvarint(nil, 1<<60)...))},
-		{"native: hello and away", e.Endpoint().TCP, write(hello)},
-		{"native: logged in, idle", e.Endpoint().TCP, func(c net.Conn, _ int) {
-			_, _ = c.Write(hello)
-			_, _ = io.ReadFull(c, make([]byte, 8))
-		}},
-		{"native: logged in, garbage", e.Endpoint().TCP, func(c net.Conn, i int) {
-			_, _ = c.Write(hello)
-			_, _ = io.ReadFull(c, make([]byte, 8))
-			_, _ = c.Write([]byte{"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b"[i%12], 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3})
-		}},
-		{"HTTP: connect", e.Endpoint().HTTP, write(nil)},
-		{"HTTP: TLS", e.Endpoint().HTTP, write([]byte("\x16\x03\x01\x02\x00\x01garbage\r\n\r\n"))},
-		{"HTTP: half a header", e.Endpoint().HTTP, write([]byte("POST /?query=SELECT+1 HTTP/1.1\r\nHos"))},
-		{"HTTP: a wrong chunk", e.Endpoint().HTTP, write([]byte("POST /?query=SELECT+1 HTTP/1.1\r\nHost: x\r\n" + login + "Transfer-Encoding: chunked\r\n\r\nzz\r\n"))},
-		{"HTTP: idle after an answer", e.Endpoint().HTTP, func(c net.Conn, _ int) {
-			_, _ = io.WriteString(c, "GET /?query=SELECT+1 HTTP/1.1\r\nHost: x\r\n"+login+"\r\n")
-			_, _ = bufio.NewReader(c).ReadString('\n')
-		}},
-		{"HTTP: in the middle of a body", e.Endpoint().HTTP, func(c net.Conn, _ int) {
-			_, _ = io.WriteString(c, "POST /?query=INSERT+INTO+function+null('s+String')+FORMAT+LineAsString HTTP/1.1\r\nHost: x\r\n"+login+"Content-Length: 10000000\r\n\r\n")
-			_, _ = c.Write(make([]byte, 100_000))
-		}},
-		{"HTTP: in the middle of an answer", e.Endpoint().HTTP, func(c net.Conn, i int) {
-			_, _ = io.WriteString(c, "GET /?query=SELECT+number+FROM+numbers(100000000) HTTP/1.1\r\nHost: x\r\n"+login+"\r\n")
-			_, _ = io.ReadFull(c, make([]byte, 1000*(i+1)))
-		}},
-	}
+	attacks := hostileAttacks(e.Endpoint())
 	for _, attack := range attacks {
 		for i := range 2 * connections {
 			c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", attack.address)
