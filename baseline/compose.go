@@ -33,7 +33,7 @@ func alpha(a event.Action) verdict.Nano {
 func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, why string) verdict.Verdict {
 	v := verdict.Verdict{
 		ID: idText(c.Verdict), Revision: c.Revision, Site: s.name, Time: verdict.Time(in.Now), Expires: verdict.Time(c.Expires),
-		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(in, c, f), Bound: "model",
+		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(c, f), Bound: "model",
 		FalsePositiveBound: alpha(c.Action), Binds: e.groups(in, c), Engine: Version,
 		Baseline: fmt.Sprintf("b_%016x", sketch.Join(s.state.Key, s.state.Events>>12)),
 		Maturity: e.maturity(s, in),
@@ -72,19 +72,28 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 	return v
 }
 
-// threats lists the case's threat first and then others that the same subject
-// is under observation for.
-func (e *Engine) threats(in *feature.Input, c *threat.Case, f *threat.Facts) []verdict.Threat {
-	list := []verdict.Threat{f.Threat}
+// named has a bit per detector that the subject is under suspicion of.
+func (e *Engine) named(c *threat.Case) uint32 {
+	mask := uint32(1) << c.Threat
 	for i := range e.set.Facts() {
 		if i == int(c.Threat) {
 			continue
 		}
 		if o := e.set.Find(c.Subject, c.ID, i); o != nil && o.Score() >= threat.BarRateLimit {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+// threats lists the case's threat first and then the others that are named.
+func (e *Engine) threats(c *threat.Case, f *threat.Facts) []verdict.Threat {
+	list := []verdict.Threat{f.Threat}
+	for i := range e.set.Facts() {
+		if i != int(c.Threat) && c.Named&(1<<i) != 0 {
 			list = append(list, e.set.Facts()[i].Threat)
 		}
 	}
-	_ = in
 	return list
 }
 

@@ -93,11 +93,12 @@ func (e *Engine) consider(s *site, in *feature.Input, c *threat.Case, f *threat.
 	if act >= event.ActionRateLimit {
 		fresh = e.bind(in, c)
 	}
+	named := c.Named | e.named(c)
 	switch {
 	case e.force.suppressed(c.Verdict, in.Now):
 		return
 	case !inForce, act > c.Action:
-	case fresh:
+	case fresh, named != c.Named && act >= event.ActionRateLimit:
 	case c.Expires-in.Now < c.Expires/2-c.Renewed/2:
 	default:
 		return
@@ -115,7 +116,7 @@ func (e *Engine) consider(s *site, in *feature.Input, c *threat.Case, f *threat.
 	if i, ok := e.force.at[idText(c.Verdict)]; ok {
 		c.Revision = max(c.Revision, e.force.list[i].Revision+1)
 	}
-	c.Action = act
+	c.Action, c.Named = act, named
 	c.Renewed, c.Expires = in.Now, in.Now+int64(lease(act, c.Subject))
 	if act >= event.ActionRateLimit && c.Subject == threat.Actor {
 		in.Conduct.Flagged |= 1 << c.Threat

@@ -7,17 +7,18 @@ import (
 )
 
 // oat007 recognises credential cracking: many secrets tried on one or a few
-// accounts (by one actor), one secret sprayed over many accounts, or one account
-// attacked from many strange places.
+// accounts by one actor, also in turns, or one account attacked from many
+// strange places.
 //
-// Blind spots: offline cracking; a handful of guesses at a human pace.
+// Blind spots: offline cracking; a handful of guesses at a human pace; one secret
+// over many accounts, because secrets are hashed together with their account.
 type oat007 struct{}
 
 func (oat007) Facts() Facts {
 	return Facts{
 		Threat: "OAT-007", Name: "Credential Cracking", Roles: identityRoles,
 		Parts: []string{
-			"failed_attempts", "distinct_secrets", "quick_attempts", "same_secret_on_other_account",
+			"failed_attempts", "distinct_secrets", "quick_attempts", "returned_targets",
 			"account_failures", "account_new_places",
 		},
 		Strongest: event.ActionBlock, Compares: "the site's own people who mistype: failures, changed secrets and pace given the attempts before",
@@ -28,7 +29,10 @@ func (oat007) Facts() Facts {
 func (oat007) Observe(o *Observation) {
 	in := o.In
 	st, a := &in.ActorStep, in.ByActor
-	if st.Tries > 0 && (!st.Switched || st.SameSecret || in.Guessed) {
+	// A bounded list of accounts tried over and over; the counter of accounts
+	// says nothing of returns once it is nearly full.
+	returned := st.Switched && !st.NewObject && a.Objects.Bits() < 40
+	if st.Tries > 0 && (!st.Switched || returned || in.Guessed) {
 		nats, want := o.Failure(st.N, st.Fail, 970000)
 		o.Add(Actor, 0, nats, milli(uint32(a.Fail)), int32(uint32(a.N)*uint32(want)))
 		quick := st.Gap >= 0 && st.Gap < 2000
@@ -40,8 +44,8 @@ func (oat007) Observe(o *Observation) {
 			nats, want = o.Urn(feature.UrnSecret, st.Tries-1, k, st.Changed, switching(st.Tries-1, k))
 			o.Add(Actor, 1, nats, milli(a.Secrets.Count()), int32(uint32(a.N)*uint32(want)))
 		}
-		if st.SameSecret && st.Failed {
-			o.Add(Actor, 3, sketch.LnRatio(500, 20), milli(a.Objects.Count()), 1000)
+		if returned && (st.Failed || in.Refused) {
+			o.Add(Actor, 3, 900, milli(uint32(a.Repeat)), 1000)
 		}
 	}
 	// The account as a target: failures from places it does not know, each new.
@@ -74,7 +78,7 @@ func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {
 	switch {
 	case familiarCap(in):
 		return event.ActionObserve, "the account knows this context"
-	case a.Fail < 6 || in.Secret != 0 && a.Secrets.Bits() < 5 && a.Objects.Bits() < 5:
+	case a.Fail < 6 || in.Secret != 0 && a.Secrets.Bits() < 5:
 		return event.ActionObserve, "fewer than 5 distinct secrets: somebody who mistypes"
 	case a.Quick*2 < a.N && a.Fail < 12 && a.Objects.Bits() < 4:
 		return event.ActionObserve, "human pace: fewer than 12 failures are a forgotten password"

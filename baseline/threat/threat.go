@@ -165,7 +165,8 @@ type Case struct {
 	Slot                    uint32
 	Binds                   [MaxBinds]Bound
 	BindCount               uint32
-	Pad                     uint32
+	// Named has a bit per detector that the last revision named as a threat.
+	Named uint32
 }
 
 // Position is verdict.Position without padding.
