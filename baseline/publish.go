@@ -214,6 +214,11 @@ func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 	}
 	if e.toolOf(in) {
 		add(event.KindFingerprint, event.KindRequestTemplate, finger, template, 0)
+		if in.Conduct.Agents.Bits() >= 4 && e.shared(in, actor.Template, uint64(template)) == 0 && in.Role != event.RoleNone &&
+			e.resolver.Unexplained(in.SiteIndex, actor.Template, uint64(template)) >= 4 {
+			// One script under many fingerprints: what it sends gives it away.
+			add(event.KindRequestTemplate, alone, template, 0, 0)
+		}
 	}
 	if t := k[event.KindTargetAccount]; t != 0 {
 		add(event.KindTargetAccount, event.KindRequestTemplate, t, template, uint64(in.Event.Claimed))

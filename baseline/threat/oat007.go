@@ -71,6 +71,8 @@ func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {
 		switch {
 		case obj.Clients.Bits() < 3 || obj.Fail < 4:
 			return event.ActionObserve, "the account was attacked from fewer than 3 addresses"
+		case in.Secret != 0 && obj.Secrets.Bits() < 4:
+			return event.ActionObserve, "fewer than 4 secrets: a client with an old password"
 		}
 		return event.ActionChallenge, "an account as a target is challenged, its owner's contexts are exempt"
 	}

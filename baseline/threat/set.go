@@ -372,26 +372,47 @@ func (s *Set) Merge(into, from uint64, now uint32) {
 	}
 }
 
-// Bind remembers an identifier and says whether it is new to the case. The
-// oldest makes room.
+// Bind remembers an identifier and says whether it is new to the case. Where the
+// quota of its kind or the whole is used up, the oldest makes room: sessions that
+// change with every request must not drive out the accounts that come again.
 func (c *Case) Bind(b Bound) bool {
-	oldest := 0
+	oldest, oldestKind, same := 0, -1, 0
 	for i := range c.Binds[:c.BindCount] {
 		have := &c.Binds[i]
-		if have.Value == b.Value && have.With == b.With && have.Kind == b.Kind && have.WithKind == b.WithKind {
-			have.At = b.At
-			return false
+		if have.Kind == b.Kind {
+			if have.Value == b.Value && have.With == b.With && have.WithKind == b.WithKind {
+				have.At = b.At
+				return false
+			}
+			if same++; oldestKind < 0 || have.At < c.Binds[oldestKind].At {
+				oldestKind = i
+			}
 		}
 		if have.At < c.Binds[oldest].At {
 			oldest = i
 		}
 	}
-	if c.BindCount < MaxBinds {
+	switch {
+	case same >= quota(b.Kind):
+		oldest = oldestKind
+	case c.BindCount < MaxBinds:
 		oldest = int(c.BindCount)
 		c.BindCount++
 	}
 	c.Binds[oldest] = b
 	return true
+}
+
+func quota(kind uint8) int {
+	switch event.Kind(kind) {
+	case event.KindSession:
+		return 10
+	case event.KindDevice:
+		return 6
+	case event.KindClientFingerprint, event.KindClient:
+		return 14
+	}
+	return 24
 }
 
 // Cases exposes the table, for metrics.

@@ -186,7 +186,7 @@ type ID struct {
 const KindObject = uint8(event.NumKinds)
 
 // MaxBinds bounds the identifiers that one case remembers.
-const MaxBinds = 40
+const MaxBinds = 64
 
 // Bound is an identifier that the subject has used: one hash, or two that must
 // be present together. Kinds are event kinds; KindObject marks an object.
