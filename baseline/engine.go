@@ -148,6 +148,7 @@ func (e *Engine) reset() (err error) {
 	e.sites, e.order = map[string]*site{}, nil
 	e.force = newLedger(e.cfg.Verdicts)
 	e.counters = Counters{}
+	e.out = make([]verdict.Verdict, 0, 16)
 	return nil
 }
 

@@ -15,6 +15,8 @@ type Conduct struct {
 	Paths sketch.Bloom
 	// Routes, Params, Sessions, Agents, Clients and Items count distinct values.
 	Routes, Params, Sessions, Agents, Clients, Items sketch.Distinct
+	// Owners counts accounts that have succeeded from here.
+	Owners sketch.Distinct
 	// Begin and Last are in seconds; LastMilli is the low half of Unix
 	// milliseconds, for gaps.
 	Begin, Last, LastMilli uint32
@@ -40,8 +42,6 @@ type Conduct struct {
 	Level uint32
 	// Streak counts gaps between pages under 300 ms in a row.
 	Streak uint32
-	// Owners is how many accounts have succeeded from here.
-	Owners sketch.Distinct
 	// Flagged has one bit per threat whose verdict is in force at rate_limit or
 	// above.
 	Flagged uint32
@@ -56,7 +56,7 @@ type Conduct struct {
 	AssetsBefore      uint32
 	// Slow counts documents that took the server long, AttackPaths distinct
 	// paths with a payload class, Strong payloads that nobody types by accident.
-	Slow, AttackPaths, Strong uint32
+	Slow, AttackPaths, Strong, spare uint32
 }
 
 // PageStep is how a document request differs from the actor's ones before; N is
