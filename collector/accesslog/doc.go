@@ -1,0 +1,17 @@
+// Package accesslog turns web servers' access logs into exchanges: Follower
+// tails a live file, Replay reads recorded ones. It knows the combined and
+// common formats (nginx, Apache, LiteSpeed; also with a leading virtual host),
+// JSON lines (nginx with escape=json, Caddy, Envoy) and weir's own exchange
+// format.
+//
+// It promises that a live log is read without a gap over rotation by rename, over
+// copytruncate (but for lines that are cut off between two looks) and over
+// restarts, from a position that is saved only after what was read has been
+// handed on; that each line is parsed, or counted with its reason and sampled
+// into a bounded dead-letter file; and that no line, however long or malformed,
+// stops it or costs more than a fixed amount of memory.
+//
+// An access log shows a fraction of an exchange: a few header fields in no known
+// order, no bodies, and no TLS handshake. Exchanges say so (HeadersKnown is
+// false). It never writes to a server's log and never resolves names.
+package accesslog
