@@ -126,17 +126,31 @@ type proxy struct {
 
 func (p *proxy) url(path string) string { return "http://" + p.addr + path }
 
+// parts are what an ingress works with, in one value.
+type parts interface {
+	ingress.Extractor
+	ingress.Decider
+	ingress.Recorder
+}
+
 // start runs an ingress in front of upstream until the test ends.
 func start(t testing.TB, upstream string, b *brain, edit func(*ingress.Config)) *proxy {
+	t.Helper()
+	if b == nil {
+		b = &brain{}
+	}
+	p := startWith(t, upstream, b, edit)
+	p.brain = b
+	return p
+}
+
+func startWith(t testing.TB, upstream string, b parts, edit func(*ingress.Config)) *proxy {
 	t.Helper()
 	cfg := ingress.DefaultConfig()
 	cfg.Listen, cfg.Mode, cfg.DrainTimeout = "127.0.0.1:0", event.ModeEnforce, 5*time.Second
 	cfg.Sites = []ingress.Site{{Name: "shop", Hosts: []string{"*"}, Upstream: upstream}}
 	if edit != nil {
 		edit(&cfg)
-	}
-	if b == nil {
-		b = &brain{}
 	}
 	reg := prometheus.NewRegistry()
 	s, err := ingress.New(cfg, ingress.Options{Registry: reg, Extractor: b, Decider: b, Recorder: b})
@@ -154,7 +168,7 @@ func start(t testing.TB, upstream string, b *brain, edit func(*ingress.Config)) 
 	}
 	t.Cleanup(func() { _ = stop() })
 	addr := s.Addr(ctx)
-	return &proxy{Server: s, addr: addr.String(), brain: b, reg: reg, stop: stop}
+	return &proxy{Server: s, addr: addr.String(), reg: reg, stop: stop}
 }
 
 // origin runs an HTTP/1.1 server that ends with the test.
@@ -281,6 +295,7 @@ func ask(t testing.TB, addr, request string) string {
 		t.Fatal(err)
 	}
 	b, err := io.ReadAll(br)
+	_ = c.Close()
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("read answer: %v (got %q)", err, b)
 	}

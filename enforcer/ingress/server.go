@@ -19,7 +19,7 @@ import (
 
 // maintenance is how often TLS files are looked at and idle upstream connections
 // closed.
-const maintenance = 2 * time.Second
+const maintenance = time.Second
 
 // Options are what a Server works with.
 type Options struct {
