@@ -77,7 +77,8 @@ func closeWrite(c net.Conn) error {
 // its requests.
 type connInfo struct {
 	peer    netip.AddrPort
-	trusted bool // peer is in TrustedProxies
+	address string // peer's address as text
+	trusted bool   // peer is in TrustedProxies
 	tls     flow.TLS
 	secure  bool
 	// front records heads; nil on HTTP/2 over TLS.

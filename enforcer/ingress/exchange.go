@@ -136,7 +136,7 @@ func (x *exchange) identify() bool {
 		x.refuse(http.StatusMisdirectedRequest, "")
 		return false
 	}
-	x.policy = x.site.policyFor(x.r, x.st.cfg.BodyLimit)
+	x.policy = x.site.policyFor(x.raw.Method, x.raw.Target, x.st.cfg.BodyLimit)
 	x.raw.Source, x.raw.Node, x.raw.Site, x.raw.Time = event.SourceEnforcer, x.st.cfg.Node, x.site.Name, x.start
 	x.raw.TLS, x.raw.FromTrustedProxy, x.raw.Client = x.conn.tls, x.conn.trusted, x.conn.peer
 	if x.conn.trusted {

@@ -57,12 +57,15 @@ func (o *outgoing) build(x *exchange) {
 		}
 		o.fields = append(o.fields, f)
 	}
-	peer := x.conn.peer.Addr().String()
+	peer, client := x.conn.address, x.conn.address
+	if x.raw.Client.Addr() != x.conn.peer.Addr() {
+		client = x.raw.Client.Addr().String()
+	}
 	if len(forwardedFor) > 0 {
 		peer = strings.Join(forwardedFor, ", ") + ", " + peer
 	}
 	o.add("X-Forwarded-For", peer)
-	o.addUnlessTrusted(x, "X-Real-Ip", "X-Real-IP", x.raw.Client.Addr().String())
+	o.addUnlessTrusted(x, "X-Real-Ip", "X-Real-IP", client)
 	o.addUnlessTrusted(x, "X-Forwarded-Proto", "X-Forwarded-Proto", schemeOf(x.conn.secure))
 	o.addUnlessTrusted(x, "X-Forwarded-Host", "X-Forwarded-Host", x.raw.Host)
 	o.add(headerRequestID, x.raw.ID)
@@ -150,40 +153,55 @@ func (o *outgoing) sort(x *exchange, f flow.Field) fieldKind {
 // sortExtension treats the X- fields that applications believe. "_" counts as
 // "-": application servers fold both into one variable name.
 func sortExtension(name string, trusted bool) fieldKind {
-	folded := foldName(name)
-	switch {
-	case strings.HasPrefix(folded, "x-weir-"):
-		return fieldDrop
-	case folded == "x-forwarded-for":
-		if len(folded) == len(name) && strings.IndexByte(name, '_') < 0 {
-			return fieldForwardedFor
+	switch name[2] | 0x20 {
+	case 'w':
+		if foldPrefix(name, "x-weir-") {
+			return fieldDrop
 		}
-		return fieldDrop
-	case folded == "x-real-ip", folded == "x-forwarded-proto", folded == "x-forwarded-host":
-		if trusted && strings.IndexByte(name, '_') < 0 {
-			return fieldPass
+	case 'f':
+		if foldEqual(name, "x-forwarded-for") {
+			if strings.IndexByte(name, '_') < 0 {
+				return fieldForwardedFor
+			}
+			return fieldDrop
 		}
-		return fieldDrop
+		if foldEqual(name, "x-forwarded-proto") || foldEqual(name, "x-forwarded-host") {
+			return keepIf(trusted && strings.IndexByte(name, '_') < 0)
+		}
+	case 'r':
+		if foldEqual(name, "x-real-ip") {
+			return keepIf(trusted && strings.IndexByte(name, '_') < 0)
+		}
 	}
 	return fieldPass
 }
 
-// foldName lower-cases a field name and reads "_" as "-".
-func foldName(name string) string {
-	for i := range len(name) {
-		if c := name[i]; c == '_' || c >= 'A' && c <= 'Z' {
-			b := []byte(name)
-			for j, c := range b {
-				if c >= 'A' && c <= 'Z' {
-					b[j] = c | 0x20
-				} else if c == '_' {
-					b[j] = '-'
-				}
-			}
-			return string(b)
+func keepIf(ok bool) fieldKind {
+	if ok {
+		return fieldPass
+	}
+	return fieldDrop
+}
+
+// foldEqual compares a field name with a lower-case one; "_" counts as "-".
+func foldEqual(name, lower string) bool { return len(name) == len(lower) && foldPrefix(name, lower) }
+
+func foldPrefix(name, lower string) bool {
+	if len(name) < len(lower) {
+		return false
+	}
+	for i := range len(lower) {
+		c := name[i]
+		if c == '_' {
+			c = '-'
+		} else if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != lower[i] {
+			return false
 		}
 	}
-	return name
+	return true
 }
 
 func connectionHas(fields []flow.Field, token string) bool {

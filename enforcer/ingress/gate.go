@@ -40,9 +40,11 @@ type gate struct {
 
 // frontConn stands between a client's bytes and net/http's server. It reads a
 // whole head, checks it against the strict grammar of head.parse, keeps it as it
-// came for the handler, and only then lets net/http see it; then it follows the
-// body's framing to where the next head begins. net/http so never parses a
-// message that another parser might frame differently.
+// came for the handler, and only then lets net/http see a short form of it: the
+// fields that steer the connection, since the handler works with the recorded
+// ones and net/http's map of them would cost a quarter of the server's time. Then
+// it follows the body's framing to where the next head begins. net/http so never
+// parses a message that another parser might frame differently.
 //
 // Pipelining: net/http reads the next head only after the handler returned, so
 // head is the current request's until then. Its background read of one byte
@@ -57,11 +59,12 @@ type frontConn struct {
 	state    gateState
 	buf      []byte // buf[r:] is read and not delivered
 	r        int
-	scanned  int  // buf[r:r+scanned] holds only complete, checked lines
-	line     int  // start of the current line, relative to r
-	pending  int  // bytes of a checked head still to deliver
-	peeked   bool // net/http has the first byte of the head already
-	served   bool // a head was delivered on this connection
+	scanned  int    // buf[r:r+scanned] holds only complete, checked lines
+	line     int    // start of the current line, relative to r
+	short    []byte // the checked head as net/http gets it
+	pending  []byte // what of short is still to deliver
+	peeked   bool   // net/http has the first byte of the head already
+	served   bool   // a head was delivered on this connection
 	remain   int64
 	received int64 // bytes of the current body
 	chunks   chunkScanner
@@ -154,7 +157,7 @@ func (c *frontConn) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		case gateHead:
 		}
-		if c.pending > 0 {
+		if len(c.pending) > 0 {
 			return c.deliver(p), nil
 		}
 		if len(p) == 1 && !c.peeked {
@@ -285,10 +288,11 @@ func (c *frontConn) acceptHead(end int) error {
 	if bad := c.head.parse(string(c.buf[c.r:c.r+end]), c.gate.maxFields); bad != causeNone {
 		return c.refuse(bad)
 	}
-	c.pending = end
-	if c.peeked {
-		c.pending, c.peeked = end-1, false
-		c.r++
+	c.r += end
+	c.short = c.head.appendShort(c.short[:0])
+	c.pending = c.short
+	if c.peeked { // the first byte, which is the method's in both
+		c.pending, c.peeked = c.short[1:], false
 	}
 	c.served = true
 	c.scanned, c.line, c.received, c.begun = 0, 0, 0, time.Time{}
@@ -298,9 +302,8 @@ func (c *frontConn) acceptHead(end int) error {
 
 // deliver hands on the checked head and sets the state for what follows it.
 func (c *frontConn) deliver(p []byte) int {
-	n := copy(p, c.buf[c.r:c.r+c.pending])
-	c.r += n
-	if c.pending -= n; c.pending == 0 {
+	n := copy(p, c.pending)
+	if c.pending = c.pending[n:]; len(c.pending) == 0 {
 		switch {
 		case c.head.chunked:
 			c.state, c.chunks = gateChunked, chunkScanner{}
@@ -387,7 +390,7 @@ func (c *frontConn) refuse(bad cause) error {
 // kill ends the stream after answer; with none, net/http still has the handler's
 // to write.
 func (c *frontConn) kill(answer []byte) {
-	c.state, c.buf, c.r, c.pending = gateDead, nil, 0, 0
+	c.state, c.buf, c.r, c.pending = gateDead, nil, 0, nil
 	c.linger.Store(true)
 	if answer == nil {
 		return

@@ -111,6 +111,10 @@ func (h *head) parse(text string, maxFields int) cause {
 			if strings.EqualFold(f.Name, "Expect") && !strings.EqualFold(f.Value, "100-continue") {
 				return causeExpect
 			}
+		case 7:
+			if strings.EqualFold(f.Name, "Trailer") && !announceable(f.Value) {
+				return causeTrailer
+			}
 		case 14:
 			if strings.EqualFold(f.Name, "Content-Length") {
 				lengths++
@@ -126,6 +130,12 @@ func (h *head) parse(text string, maxFields int) cause {
 		}
 	}
 	return h.check(hosts, codings, lengths)
+}
+
+// announceable reports whether a Trailer field names none of the fields that frame
+// messages.
+func announceable(list string) bool {
+	return !hasToken(list, "Transfer-Encoding") && !hasToken(list, "Content-Length") && !hasToken(list, "Trailer")
 }
 
 func (h *head) check(hosts, codings, lengths int) cause {
@@ -206,6 +216,38 @@ func (h *head) parseRequestLine(line string) cause {
 	}
 	h.http10 = h.proto == "HTTP/1.0"
 	return causeNone
+}
+
+// appendShort writes the head with only the fields that net/http's server acts
+// on. The target stays away too: net/http refuses some that applications take,
+// "/%zz" for one.
+func (h *head) appendShort(b []byte) []byte {
+	b = append(append(b, h.method...), " / "...)
+	b = append(append(b, h.proto...), "\r\n"...)
+	for _, f := range h.fields {
+		if steers(f.Name) {
+			b = appendField(b, f)
+		}
+	}
+	return append(b, "\r\n"...)
+}
+
+func steers(name string) bool {
+	switch len(name) {
+	case 4:
+		return strings.EqualFold(name, "Host")
+	case 6:
+		return strings.EqualFold(name, "Expect")
+	case 7:
+		return strings.EqualFold(name, "Trailer")
+	case 10:
+		return strings.EqualFold(name, "Connection")
+	case 14:
+		return strings.EqualFold(name, "Content-Length")
+	case 17:
+		return strings.EqualFold(name, "Transfer-Encoding")
+	}
+	return false
 }
 
 // validTarget allows visible bytes only: a space or control character in a

@@ -51,7 +51,7 @@ func (x *exchange) forwardHTTP2(up *upstream) (abort bool) {
 	ctx, cancel := context.WithCancel(x.r.Context())
 	defer cancel()
 	req := x.http2Request(ctx, up)
-	_ = x.rc0().EnableFullDuplex()
+	_ = x.controller().EnableFullDuplex()
 	transport := x.s.fallback.clear
 	if up.tls != nil {
 		transport = x.s.fallback.secure
@@ -99,14 +99,14 @@ func announced(t http.Header) (names []string) {
 func (x *exchange) relayHTTP2(res *http.Response) (abort bool) {
 	p := copyBuffers.Get().(*[]byte) //nolint:forcetypeassert // the pool's New
 	defer copyBuffers.Put(p)
-	_ = x.rc0().Flush()
+	x.flush()
 	for {
 		n, err := res.Body.Read(*p)
 		if n > 0 {
 			if !x.deliver((*p)[:n]) {
 				return true
 			}
-			_ = x.rc0().Flush()
+			x.flush()
 		}
 		if errors.Is(err, io.EOF) {
 			break

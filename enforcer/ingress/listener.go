@@ -150,7 +150,7 @@ func (f *front) plain(st *state, base *baseConn) net.Conn {
 }
 
 func (f *front) info(st *state, base *baseConn) *connInfo {
-	return &connInfo{peer: base.peer, trusted: st.cfg.trusts(base.peer.Addr())}
+	return &connInfo{peer: base.peer, address: base.peer.Addr().String(), trusted: st.cfg.trusts(base.peer.Addr())}
 }
 
 // Accept gives net/http the next ready connection.

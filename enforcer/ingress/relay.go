@@ -196,7 +196,7 @@ func (x *exchange) interim() {
 // stream starts the goroutine that sends a body while the answer is awaited.
 func (x *exchange) stream(c *sent) {
 	// Without it net/http reads the rest of the body before it writes an answer.
-	_ = x.rc0().EnableFullDuplex()
+	_ = x.controller().EnableFullDuplex()
 	c.streaming, c.done, c.bodyErr = true, make(chan error, 1), nil
 	conn, done := c.conn, c.done
 	stall := x.st.cfg.Timeouts.Upstream
@@ -205,7 +205,7 @@ func (x *exchange) stream(c *sent) {
 	}()
 }
 
-func (x *exchange) rc0() *http.ResponseController {
+func (x *exchange) controller() *http.ResponseController {
 	if x.rc == nil {
 		x.rc = http.NewResponseController(x.w)
 	}
@@ -231,7 +231,7 @@ func (x *exchange) stopSending(c *sent, now bool) bool {
 	}
 	past := time.Unix(1, 0)
 	_ = c.conn.SetWriteDeadline(past)
-	_ = x.rc0().SetReadDeadline(past)
+	_ = x.controller().SetReadDeadline(past)
 	c.bodyErr = <-c.done
 	return false
 }
@@ -316,7 +316,7 @@ func (x *exchange) relay(up *upstream, c *sent) (abort bool) {
 	streamed := c.streaming
 	abort, clean := x.relayBody(c)
 	if streamed && clean {
-		_ = x.rc0().Flush()
+		x.flush()
 	}
 	sentAll := x.stopSending(c, abort)
 	if !c.release() || !clean || !sentAll || x.res.close || c.r != c.w {
@@ -330,13 +330,16 @@ func (x *exchange) relay(up *upstream, c *sent) (abort bool) {
 
 // relayBody copies the body. clean: it ended as its framing says.
 func (x *exchange) relayBody(c *sent) (abort, clean bool) {
-	short := x.res.framing == bodyLength && x.res.length <= 4*upBuffer
-	x.wait.onSlow = x.slow
+	x.wait.x = x
+	// A short body of known length mostly follows its head at once: one write.
+	x.wait.eager = x.res.framing != bodyLength || x.res.length > 4*upBuffer
 	if c.stop != nil { // the head took long already
-		short = false
+		x.wait.eager = true
 		x.slow()
 	}
-	x.setFlush(short, x.res.fields)
+	if isEventStream(x.res.fields) {
+		x.wait.limit = 0 // events may be far apart
+	}
 	for {
 		b, err := c.next(&x.wait, &x.res)
 		if len(b) > 0 && !x.deliver(b) {
@@ -351,7 +354,7 @@ func (x *exchange) relayBody(c *sent) (abort, clean bool) {
 		}
 	}
 	if len(x.res.trailers) > 0 {
-		_ = x.rc0().Flush() // without it net/http would frame by length, which has no trailers
+		x.flush() // without it net/http would frame by length, which has no trailers
 		h := x.w.Header()
 		for _, f := range x.res.trailers {
 			k := http.TrailerPrefix + f.Name
@@ -361,24 +364,19 @@ func (x *exchange) relayBody(c *sent) (abort, clean bool) {
 	return false, true
 }
 
-// setFlush decides when what was written goes out to the client: before every
-// read that may wait, or, for a short body of known length, which mostly follows
-// its head at once, when the wait becomes long.
-func (x *exchange) setFlush(short bool, fields []flow.Field) {
-	flush := func() { _ = x.rc0().Flush() }
-	if short {
-		x.wait.onSlow = func() {
-			x.slow()
-			x.wait.flush = flush
-			flush()
-		}
-	} else {
-		x.wait.flush = flush
-	}
+func isEventStream(fields []flow.Field) bool {
 	for _, f := range fields {
-		if len(f.Name) == 12 && strings.EqualFold(f.Name, "Content-Type") && strings.HasPrefix(strings.ToLower(f.Value), "text/event-stream") {
-			x.wait.limit = 0 // events may be far apart
+		if len(f.Name) == 12 && strings.EqualFold(f.Name, "Content-Type") {
+			return strings.HasPrefix(strings.ToLower(f.Value), "text/event-stream")
 		}
+	}
+	return false
+}
+
+// flush sends what was written so far to the client.
+func (x *exchange) flush() {
+	if f, ok := x.w.(http.Flusher); ok {
+		f.Flush()
 	}
 }
 

@@ -333,7 +333,7 @@ func forbiddenTrailer(name string) bool {
 			return true
 		}
 	}
-	return strings.HasPrefix(foldName(name), "x-weir-") || strings.HasPrefix(foldName(name), "x-forwarded-")
+	return foldPrefix(name, "x-weir-") || foldPrefix(name, "x-forwarded-")
 }
 
 // hasToken reports whether a comma-separated list holds token.

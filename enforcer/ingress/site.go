@@ -1,7 +1,7 @@
 package ingress
 
 import (
-	"net/http"
+	"net/url"
 	"path"
 	"strings"
 
@@ -68,15 +68,20 @@ func (s *site) defaultPolicy(bodyLimit int64) policy {
 	return policy{failClosed: s.FailClosed, mode: s.mode, bodyLimit: bodyLimit}
 }
 
-// policyFor finds the first route that matches. The path is decoded and cleaned
-// first, so that "/api//transfer" or "/api/%74ransfer" finds the same one.
-func (s *site) policyFor(r *http.Request, bodyLimit int64) policy {
+// policyFor finds the first route that matches target, which is path and query.
+// The path is decoded and cleaned first, so that "/api//transfer" or
+// "/api/%74ransfer" finds the same one.
+func (s *site) policyFor(method, target string, bodyLimit int64) policy {
 	if len(s.routes) == 0 {
 		return s.defaultPolicy(bodyLimit)
 	}
-	rest := strings.Trim(path.Clean("/"+r.URL.Path), "/")
+	rest, _, _ := strings.Cut(target, "?")
+	if plain, err := url.PathUnescape(rest); err == nil {
+		rest = plain
+	}
+	rest = strings.Trim(path.Clean("/"+rest), "/")
 	for i := range s.routes {
-		if s.routes[i].matches(r.Method, rest) {
+		if s.routes[i].matches(method, rest) {
 			return s.routes[i].policy
 		}
 	}

@@ -1,7 +1,9 @@
 package ingress_test
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -72,6 +74,7 @@ func TestRejectsAmbiguousMessages(t *testing.T) {
 		{"a method that is no token", "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", "400", "bad_method"},
 		{"a lone space as request line", " \r\n\r\n", "400", "bad_request_line"},
 		{"TLS on the plain port", "\x16\x03\x01\x00\x05hello\r\n\r\n", "400", "tls_on_plain_port"},
+		{"an announced trailer that frames", post("Transfer-Encoding: chunked\r\nTrailer: X, Content-Length\r\n", "0\r\n\r\n"), "400", "bad_trailer"},
 		{"an unknown expectation", post("Expect: magic\r\nContent-Length: 1\r\n", "x"), "417", "bad_expectation"},
 		{"too many fields", get(strings.Repeat("A: b\r\n", 300)), "431", "too_many_fields"},
 		{"a head that is too large", get("A: " + strings.Repeat("b", 70<<10) + "\r\n"), "431", "head_too_large"},
@@ -206,5 +209,27 @@ func TestBadPipelinedRequestDoesNotHarmTheOneBefore(t *testing.T) {
 	got := ask(t, p.addr, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n")
 	if !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") || strings.Count(got, "HTTP/1.1 400 ") != 1 || r.count() != 1 {
 		t.Errorf("answer %q, %d requests upstream", got, r.count())
+	}
+}
+
+// TestPassesTargetsThatNetHTTPRefuses: what a target means is the application's
+// business.
+func TestPassesTargetsThatNetHTTPRefuses(t *testing.T) {
+	heads := make(chan string, 1)
+	up := script(t, func(c net.Conn, br *bufio.Reader) {
+		head, _ := readHead(br)
+		heads <- head
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	})
+	p := start(t, "http://"+up, nil, nil)
+	for _, target := range []string{"/%zz?%z", "/%", "//evil/x", "/a|b<c>\"\\", "/?a=b?c#d"} {
+		got := ask(t, p.addr, "GET "+target+" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") {
+			t.Errorf("%s: answer %q", target, got)
+			continue
+		}
+		if head := <-heads; !strings.HasPrefix(head, "GET "+target+" HTTP/1.1\r\n") {
+			t.Errorf("%s: upstream got %q", target, head)
+		}
 	}
 }

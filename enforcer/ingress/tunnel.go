@@ -68,7 +68,7 @@ func (x *exchange) tunnel(up *upstream, c *sent) {
 	}
 	x.raw.Status = x.res.status
 	x.raw.ResponseHeaders = append(x.raw.ResponseHeaders, x.res.fields...)
-	client, buffered, err := x.rc0().Hijack()
+	client, buffered, err := x.controller().Hijack()
 	if err != nil {
 		x.broken(err)
 		return

@@ -47,11 +47,11 @@ type waiter struct {
 	ctx context.Context
 	// limit bounds the wait for one read; 0 is none.
 	limit time.Duration
-	// onSlow is called once when a read passes firstWait.
-	onSlow func()
-	// flush is called before a read that may wait; nil before there is anything
-	// to hand on.
-	flush func()
+	// x is told of waits while a body streams; nil before that.
+	x *exchange
+	// eager: what was written goes out before every read that may wait; else only
+	// when a wait becomes long.
+	eager bool
 }
 
 // fill reads once into the buffer, growing it up to maxSize when it is full.
@@ -78,8 +78,8 @@ func (c *upConn) fill(wt *waiter, maxSize int) error {
 // read waits for bytes: first a short while on a plain deadline, then tied to
 // the client's context, so that a client's leaving ends the request upstream.
 func (c *upConn) read(wt *waiter, p []byte) (int, error) {
-	if wt.flush != nil {
-		wt.flush()
+	if wt.eager {
+		wt.x.flush()
 	}
 	now := time.Now()
 	if c.stop == nil {
@@ -99,9 +99,10 @@ func (c *upConn) read(wt *waiter, p []byte) (int, error) {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, orEOF(err)
 		}
-		if wt.onSlow != nil {
-			wt.onSlow()
-			wt.onSlow = nil
+		if wt.x != nil {
+			wt.x.slow()
+			wt.x.flush()
+			wt.eager = true
 		}
 		conn := c.conn
 		c.stop = context.AfterFunc(wt.ctx, func() { _ = conn.Close() })
