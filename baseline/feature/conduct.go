@@ -56,7 +56,10 @@ type Conduct struct {
 	AssetsBefore      uint32
 	// Slow counts documents that took the server long, AttackPaths distinct
 	// paths with a payload class, Strong payloads that nobody types by accident.
-	Slow, AttackPaths, Strong, spare uint32
+	Slow, AttackPaths, Strong uint32
+	// StrayPaths counts distinct missing paths on routes that hardly ever answer:
+	// not a dead link to an article that is gone.
+	StrayPaths, spare uint32
 }
 
 // PageStep is how a document request differs from the actor's ones before; N is
@@ -189,6 +192,7 @@ func (c *Conduct) answer(in *Input) {
 		c.NotFound++
 		if in.PathNew {
 			c.MissingPaths++
+			add(&c.StrayPaths, in.Stray)
 		}
 	case s == 401 || s == 403 || s == 407:
 		c.Denied++
@@ -236,7 +240,7 @@ func (c *Conduct) merge(o *Conduct) {
 		{&c.Refused, o.Refused}, {&c.RarePaths, o.RarePaths}, {&c.MissingPaths, o.MissingPaths}, {&c.Attacks, o.Attacks},
 		{&c.Kilobytes, o.Kilobytes}, {&c.ServerMillis, o.ServerMillis}, {&c.Ordered, o.Ordered}, {&c.Level, o.Level},
 		{&c.Referred, o.Referred}, {&c.Quick, o.Quick}, {&c.Bare, o.Bare}, {&c.Same, o.Same},
-		{&c.Slow, o.Slow}, {&c.AttackPaths, o.AttackPaths}, {&c.Strong, o.Strong},
+		{&c.Slow, o.Slow}, {&c.AttackPaths, o.AttackPaths}, {&c.Strong, o.Strong}, {&c.StrayPaths, o.StrayPaths},
 	} {
 		*p.to += p.from
 	}

@@ -67,6 +67,8 @@ type Input struct {
 	Page PageStep
 	// Asset: a sub-resource such as an image or a style sheet.
 	Asset bool
+	// Stray: the route hardly ever answers with anything but "not found".
+	Stray bool
 	// Item is the item seen (declared, or the last number of the path), and
 	// ItemNumber that number, 0 when there is none.
 	Item       uint64

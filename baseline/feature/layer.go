@@ -192,6 +192,7 @@ func (l *Layer) route(in *Input) {
 	if in.Event.Status >= 500 {
 		r.Failed++
 	}
+	in.Stray = r.NotFound*4 > r.Requests
 	r.Actors.Add(uint64(in.Actor))
 	us := uint32(min(in.Event.Duration/1000, 3600e6))
 	dev := max(us, r.Duration) - min(us, r.Duration)

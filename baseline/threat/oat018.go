@@ -28,6 +28,9 @@ func (oat018) Observe(o *Observation) {
 		return
 	}
 	nats, want := o.Page(feature.PageMissing, p.Fresh, p.Lost, p.Missing, 9)
+	if p.Missing && !in.Stray {
+		nats /= 4 // an article that is gone
+	}
 	o.Add(Actor, 0, nats, milli(c.MissingPaths), int32(min(2000, c.NewPaths))*want)
 	if in.ByTool != nil {
 		alone, _ := o.Page(feature.PageMissing, 0, 0, p.Missing, 9)
@@ -52,5 +55,5 @@ func (oat018) Observe(o *Observation) {
 }
 
 func (oat018) Cap(o *Observation, s Subject) (event.Action, string) {
-	return webCap(o, s, o.In.Conduct.MissingPaths >= 5, "fewer than 5 missing paths: dead links")
+	return webCap(o, s, o.In.Conduct.StrayPaths >= 5, "fewer than 5 missing paths: dead links")
 }

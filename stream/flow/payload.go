@@ -95,7 +95,13 @@ func (e *Extractor) classify(r *request, ev *event.Event) {
 	}
 	if i := strings.IndexByte(r.heads.referer, '?'); i >= 0 || suspicious(r.heads.referer) {
 		text = appendNormal(text[:0], r.heads.referer, true)
-		found |= p.injection.find(text)
+		class := p.injection.find(text)
+		if own := refererHost(r.heads.referer); own == ev.Host || ev.Host == "" {
+			// The page before, perhaps a search for these very words: its own
+			// request has been classified. A log does not show the host.
+			class &= event.PayloadTemplate | event.PayloadCommand
+		}
+		found |= class
 	}
 	if len(r.body) > 0 && len(r.body) <= maxPayloadBody {
 		text = appendNormal(text[:0], string(r.body), true)

@@ -66,6 +66,9 @@ func (p *Population) special(r *traffic.Rand, u *person, day int64) []traffic.Pl
 	case u.hoarder && r.Chance(.5):
 		// A restart reloads dozens of open tabs at once.
 		add(drawTime(r, day), "tab_hoarder", func(v *traffic.Visit) {
+			if v.C.Browser.App { // apps have no tabs
+				v.C = &traffic.Client{Browser: p.software.Draw(v.R, true, false), Addr: v.C.Addr}
+			}
 			for k := range 25 + v.R.IntN(40) {
 				v.ViewItem(k*13, false)
 				v.Wait(time.Duration(20+v.R.IntN(300)) * time.Millisecond)
