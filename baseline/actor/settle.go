@@ -187,7 +187,13 @@ func (r *Resolver) Shared(site uint16, t Type, v uint64, now uint32) uint32 {
 	if row == nil {
 		return 0
 	}
-	return r.ownersOf(&row.Val, epochOf(now)) + uint32(row.Val.flips)/2
+	n := r.ownersOf(&row.Val, epochOf(now))
+	if t != Fingerprint && t != Template {
+		// A place or a device that changes hands within the half hour is shared.
+		// Software always is: what matters there is who owns it.
+		n += uint32(row.Val.flips) / 2
+	}
+	return n
 }
 
 // Unexplained is how many attempts carried a value that no proved owner
