@@ -59,7 +59,7 @@ type Conduct struct {
 	Slow, AttackPaths, Strong uint32
 	// StrayPaths counts distinct missing paths on routes that hardly ever answer:
 	// not a dead link to an article that is gone.
-	StrayPaths, spare uint32
+	StrayPaths uint32
 }
 
 // PageStep is how a document request differs from the actor's ones before; N is
