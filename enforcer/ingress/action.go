@@ -45,10 +45,12 @@ func (x *exchange) tag() string {
 	if d.Verdict != "" {
 		v += "; verdict=" + d.Verdict
 	}
+	var sb strings.Builder
+	sb.WriteString(v)
 	for _, t := range d.Threats {
-		v += "; threat=" + string(t)
+		sb.WriteString("; threat=" + string(t))
 	}
-	if !validValue(v) {
+	if v = sb.String(); !validValue(v) {
 		return d.Action.String()
 	}
 	return v
@@ -115,7 +117,7 @@ func wantsHTML(fields []flow.Field) bool {
 
 // rejectHead counts a head that was refused on the connection and makes the
 // answer. There is no request yet, so there is no event.
-func (s *Server) rejectHead(c cause, info *connInfo) []byte {
+func (s *Server) rejectHead(c cause) []byte {
 	s.metrics.reject(c)
 	return rejection(c.status(), newIDNow())
 }

@@ -61,7 +61,7 @@ func (s *chunkScanner) scan(p []byte) (n int, done bool, bad cause) {
 }
 
 func (s *chunkScanner) framing(c byte) bool {
-	switch s.state {
+	switch s.state { //nolint:exhaustive // the states of a chunk's frame; scan has the others
 	case chunkSize:
 		return s.size(c)
 	case chunkExt:
@@ -122,7 +122,7 @@ func (s *chunkScanner) trailer(c byte) (done bool, bad cause) {
 	if s.line++; s.line > maxTrailerBytes {
 		return false, causeTrailer
 	}
-	switch s.state {
+	switch s.state { //nolint:exhaustive // the states of a trailer; scan has the others
 	case trailerStart:
 		if c == '\r' {
 			s.state = trailerEndLF

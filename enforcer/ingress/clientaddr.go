@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weirproject/weir/stream/flow"
@@ -34,11 +35,11 @@ func (c *Config) clientOf(peer netip.AddrPort, fields []flow.Field) netip.AddrPo
 		}
 	}
 	client := peer
-	for i := len(fields) - 1; i >= 0; i-- {
-		if !strings.EqualFold(fields[i].Name, "X-Forwarded-For") {
+	for _, f := range slices.Backward(fields) {
+		if !strings.EqualFold(f.Name, "X-Forwarded-For") {
 			continue
 		}
-		for list := fields[i].Value; ; {
+		for list := f.Value; ; {
 			j := strings.LastIndexByte(list, ',')
 			if entry := trimOWS(list[j+1:]); entry != "" {
 				a, ok := parseForwarded(entry)

@@ -37,6 +37,7 @@ type exchange struct {
 	sent     sent
 	decision verdict.Decision
 	outcome  string
+	declared bool     // the request carries a Content-Length
 	values   []string // backs the response's header map
 	fields   []flow.Field
 
@@ -44,11 +45,13 @@ type exchange struct {
 	mu      sync.Mutex
 	raw     flow.Exchange
 	ev      event.Event
-	began   bool // Begin filled ev
+	tried   bool // Begin was called
+	began   bool // and filled ev
 	emitted bool
 	timer   *time.Timer
-	// fired: the timer's function ran or is about to; it may still look at x.
-	fired   bool
+	// kept: something may still look at x after the handler's end (the timer's
+	// function, the HTTP/2 transport's reader), so it is not pooled.
+	kept    bool
 	written atomic.Int64 // response body bytes handed to the client
 	headLen int64
 }
@@ -57,7 +60,7 @@ func newExchange(s *Server) *exchange { return &exchange{s: s} }
 
 // release clears what must not outlive the request and pools the rest.
 func (x *exchange) release() {
-	if x.fired {
+	if x.kept {
 		return
 	}
 	objects, headers, body := x.ev.Objects, x.raw.ResponseHeaders, x.raw.ResponseBody
@@ -110,13 +113,13 @@ func (x *exchange) identify() bool {
 		x.refuse(http.StatusInternalServerError, "no_connection")
 		return false
 	}
-	declared := x.r.ContentLength > 0
+	x.declared = x.r.ContentLength > 0
 	x.raw.Method, x.raw.Host, x.raw.Target = x.r.Method, x.r.Host, x.r.RequestURI
 	if fc := x.conn.front; fc != nil && fc.state != gateRaw {
 		h := &fc.head
 		x.raw.Headers, x.raw.HeadersKnown = h.fields, true
 		x.raw.Host, x.raw.Target, x.raw.Protocol = h.host, h.path, h.proto
-		x.headLen, declared = int64(h.size), h.length >= 0
+		x.headLen, x.declared = int64(h.size), h.length >= 0
 	} else {
 		x.raw.Protocol = "HTTP/2"
 		if bad := checkHTTP2(x.r); bad != causeNone {
@@ -141,11 +144,6 @@ func (x *exchange) identify() bool {
 	x.raw.TLS, x.raw.FromTrustedProxy, x.raw.Client = x.conn.tls, x.conn.trusted, x.conn.peer
 	if x.conn.trusted {
 		x.raw.Client = x.st.cfg.clientOf(x.conn.peer, x.raw.Headers)
-	}
-	if err := x.body.init(x.r, declared, x.policy.bodyLimit); err != nil {
-		x.s.metrics.reject(causeBodyLimit)
-		x.refuse(http.StatusRequestEntityTooLarge, "")
-		return false
 	}
 	return true
 }
@@ -181,6 +179,11 @@ func checkHTTP2(r *http.Request) cause {
 
 // run decides and acts; it reports whether the answer broke off.
 func (x *exchange) run() (abort bool) {
+	if err := x.body.init(x.r, x.declared, x.policy.bodyLimit); err != nil {
+		x.s.metrics.reject(causeBodyLimit)
+		x.refuse(http.StatusRequestEntityTooLarge, "reject")
+		return false
+	}
 	x.guard("needs", func() { x.needs = x.s.opt.Extractor.Needs(x.raw.Site, x.raw.Method, x.raw.Target) })
 	if x.needs.Body {
 		if err := x.capture(); err != nil {
@@ -216,8 +219,7 @@ func (x *exchange) capture() error {
 func (x *exchange) decide() {
 	t := time.Now()
 	x.raw.RequestBytes = x.headLen + max(x.body.length, x.body.size(), 0)
-	ok := x.guard("extract", func() { x.s.opt.Extractor.Begin(&x.raw, &x.ev) })
-	x.began = ok
+	ok := x.begin()
 	t = since(x.s.metrics.extract, t)
 	if ok {
 		ok = x.guard("decide", func() { x.decision = x.s.opt.Decider.Decide(&x.ev) })
@@ -247,6 +249,15 @@ func (x *exchange) decide() {
 // notable reports whether a rule that allowed a request is worth a record: a
 // failure is, an allowlist entry, which may match every other request, is not.
 func notable(rule string) bool { return rule != "" && !strings.HasPrefix(rule, "allowlist") }
+
+// begin fills the event, once; false: the Extractor panicked.
+func (x *exchange) begin() bool {
+	if !x.tried {
+		x.tried = true
+		x.began = x.guard("extract", func() { x.s.opt.Extractor.Begin(&x.raw, &x.ev) })
+	}
+	return x.began
+}
 
 // undecided is the decision about a request that could not be decided.
 func (x *exchange) undecided() verdict.Decision {
@@ -313,7 +324,7 @@ func redacted(ev *event.Event) *verdict.Request {
 // finish completes the event, counts the request and gives the event away, once.
 func (x *exchange) finish(partial bool) {
 	if !partial && x.timer != nil {
-		x.fired = !x.timer.Stop()
+		x.kept = !x.timer.Stop() || x.kept
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -332,7 +343,7 @@ func (x *exchange) finish(partial bool) {
 	} else {
 		x.raw.RequestBytes = x.headLen + x.body.size()
 	}
-	if !x.began {
+	if !x.begin() {
 		x.bare()
 	}
 	x.guard("extract", func() { x.s.opt.Extractor.End(&x.raw, &x.ev) })

@@ -119,7 +119,9 @@ func (o *outgoing) sort(x *exchange, f flow.Field) fieldKind {
 		}
 	case 7:
 		if is("Upgrade") {
-			if x.r.ProtoMajor == 1 && !strings.EqualFold(f.Value, "h2c") && connectionHas(x.raw.Headers, "upgrade") {
+			// An upgrade to h2c would carry requests past every check; one beside a
+			// body has two readings.
+			if x.r.ProtoMajor == 1 && x.body.length == 0 && !hasToken(f.Value, "h2c") && connectionHas(x.raw.Headers, "upgrade") {
 				o.upgrade = f.Value
 			}
 			return fieldDrop

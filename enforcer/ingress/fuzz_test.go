@@ -43,7 +43,7 @@ func testGate(causes *[]cause) *gate {
 	g := &Server{}
 	return &gate{
 		headLimit: 8192, maxFields: 100, headTimeout: time.Minute, idle: time.Minute, hard: &g.hard,
-		reject: func(c cause, _ *connInfo) []byte {
+		reject: func(c cause) []byte {
 			*causes = append(*causes, c)
 			return rejection(c.status(), "id")
 		},
@@ -132,7 +132,7 @@ func FuzzOutgoing(f *testing.F) {
 		if c := again.parse(string(b), 300); c != causeNone && c != causeNoHost {
 			t.Fatalf("%s in %q", c, b)
 		}
-		if again.length != h.length && !(h.length <= 0 && again.length <= 0) {
+		if again.length != h.length && (h.length > 0 || again.length > 0) {
 			t.Fatalf("length %d became %d", h.length, again.length)
 		}
 		ids := 0
@@ -227,7 +227,7 @@ func FuzzProxyHeader(f *testing.F) {
 // where one was made, has its form.
 func FuzzClientHello(f *testing.F) {
 	hello := &memConn{in: bytes.NewReader(nil)}
-	_ = tls.Client(hello, &tls.Config{ServerName: "a.example", NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}).Handshake()
+	_ = tls.Client(hello, &tls.Config{ServerName: "a.example", NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}).HandshakeContext(context.Background())
 	f.Add(hello.out.Bytes())
 	f.Add([]byte("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03"))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
@@ -240,7 +240,7 @@ func FuzzClientHello(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		info := &connInfo{}
 		base := &baseConn{Conn: &memConn{in: bytes.NewReader(in)}, stall: time.Minute}
-		_ = tls.Server(&helloConn{base, info}, conf).Handshake()
+		_ = tls.Server(&helloConn{base, info}, conf).HandshakeContext(context.Background())
 		if j := info.tls.JA4; j != "" && (len(j) != 36 || j[0] != 't' || j[10] != '_' || j[23] != '_') {
 			t.Fatalf("fingerprint %q", j)
 		}

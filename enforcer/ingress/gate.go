@@ -35,7 +35,7 @@ type gate struct {
 	headTimeout, idle    time.Duration
 	hard                 *atomic.Bool // a stop whose time is over: no lingering
 	// reject is told why a message was refused and returns the bytes to answer.
-	reject func(c cause, info *connInfo) []byte
+	reject func(c cause) []byte
 }
 
 // frontConn stands between a client's bytes and net/http's server. It reads a
@@ -88,7 +88,7 @@ func (c *frontConn) SetReadDeadline(t time.Time) error {
 
 // SetDeadline sets both deadlines.
 func (c *frontConn) SetDeadline(t time.Time) error {
-	if err := c.Conn.SetWriteDeadline(t); err != nil {
+	if err := c.SetWriteDeadline(t); err != nil {
 		return err
 	}
 	return c.SetReadDeadline(t)
@@ -330,7 +330,7 @@ func (c *frontConn) readChunked(p []byte) (int, error) {
 	k, done, bad := c.chunks.scan(p[:n])
 	switch {
 	case bad != causeNone:
-		c.gate.reject(bad, c.info)
+		c.gate.reject(bad)
 		c.kill(nil)
 		return 0, fmt.Errorf("%w: %s", errMalformedBody, bad)
 	case done:
@@ -373,7 +373,7 @@ func (c *frontConn) readBody(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.received += int64(n)
 	if err != nil && c.timedOut(err) {
-		c.gate.reject(causeBodyTimeout, c.info)
+		c.gate.reject(causeBodyTimeout)
 		c.kill(nil)
 	}
 	return n, err
@@ -382,7 +382,7 @@ func (c *frontConn) readBody(p []byte) (int, error) {
 // refuse answers a bad head, lets the client read the answer, and ends the
 // connection. Nothing of the head reaches net/http.
 func (c *frontConn) refuse(bad cause) error {
-	answer := c.gate.reject(bad, c.info)
+	answer := c.gate.reject(bad)
 	c.kill(answer)
 	return io.EOF
 }

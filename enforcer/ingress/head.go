@@ -45,7 +45,7 @@ const (
 
 // status returns the answer to a head that was rejected for c.
 func (c cause) status() int {
-	switch c {
+	switch c { //nolint:exhaustive // all others are 400
 	case causeHeadTooLarge, causeTooManyFields:
 		return 431
 	case causeCoding:
@@ -343,23 +343,17 @@ func validHost(s string) bool {
 	if s == "" {
 		return true // RFC 9112 section 3.2: empty when the target has no authority
 	}
-	name := s
 	if s[0] == '[' {
 		i := strings.IndexByte(s, ']')
 		if i < 0 || strings.Trim(s[1:i], "0123456789abcdefABCDEF:.") != "" {
 			return false
 		}
-		name = s[i+1:]
-		if name != "" && name[0] != ':' {
-			return false
-		}
-		return name == "" || digits(name[1:])
+		port := s[i+1:]
+		return port == "" || port[0] == ':' && digits(port[1:])
 	}
-	if i := strings.IndexByte(s, ':'); i >= 0 {
-		if !digits(s[i+1:]) {
-			return false
-		}
-		name = s[:i]
+	name, port, _ := strings.Cut(s, ":")
+	if !digits(port) {
+		return false
 	}
 	for i := range len(name) {
 		c := name[i]

@@ -149,6 +149,8 @@ func (x *exchange) http2Request(ctx context.Context, up *upstream) *http.Request
 	case x.body.whole:
 		req.Body = io.NopCloser(&prefixed{prefix: x.body.prefix})
 	default:
+		// The transport may read on after the handler's end.
+		x.kept = true
 		req.Body = io.NopCloser(&prefixed{prefix: x.body.prefix, rest: &x.body})
 	}
 	return req

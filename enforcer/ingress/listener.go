@@ -25,6 +25,9 @@ type front struct {
 	wg    sync.WaitGroup
 	slots chan struct{}
 
+	stopping chan struct{} // closed to end accept
+	stopped  chan struct{} // closed when it ended
+
 	mu     sync.Mutex
 	early  map[net.Conn]struct{} // connections not yet handed over
 	closed atomic.Bool
@@ -34,32 +37,40 @@ func newFront(s *Server, l net.Listener, maxConns int) *front {
 	return &front{
 		s: s, l: l, ready: make(chan net.Conn), done: make(chan struct{}),
 		slots: make(chan struct{}, maxConns), early: map[net.Conn]struct{}{},
+		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
 
-// accept runs until the listener is closed.
-func (f *front) accept(ctx context.Context) error {
+// accept runs until stopAccepting, and then through the queue of connections that
+// the kernel had accepted already: closing it would reset them.
+func (f *front) accept() {
 	defer f.wg.Wait()
+	defer close(f.stopped)
+	defer func() { _ = f.l.Close() }()
 	backoff := time.Duration(0)
 	for {
 		select {
 		case f.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
+		default:
+			select {
+			case f.slots <- struct{}{}:
+			case <-f.stopping:
+				return
+			}
 		}
 		c, err := f.l.Accept()
 		if err != nil {
 			<-f.slots
 			if f.closed.Load() || errors.Is(err, net.ErrClosed) {
-				return nil
+				return
 			}
 			// Out of descriptors, or a connection reset in the queue: wait and go on.
 			f.s.metrics.acceptErrors.Inc()
 			backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
 			select {
 			case <-time.After(backoff):
-			case <-ctx.Done():
-				return nil
+			case <-f.stopping:
+				return
 			}
 			continue
 		}
@@ -168,15 +179,24 @@ func (f *front) Addr() net.Addr { return f.l.Addr() }
 
 // stopAccepting closes the socket; what it accepted is still served.
 func (f *front) stopAccepting() {
-	f.closed.Store(true)
-	_ = f.l.Close()
+	if !f.closed.CompareAndSwap(false, true) {
+		return
+	}
+	close(f.stopping)
+	if d, ok := f.l.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(acceptQueue)) != nil {
+		_ = f.l.Close()
+	}
+	<-f.stopped
 }
+
+// acceptQueue is how long a stop looks for connections in the kernel's queue.
+const acceptQueue = 20 * time.Millisecond
 
 // Close ends the hand-over; net/http calls it at shutdown.
 func (f *front) Close() error {
 	f.once.Do(func() {
-		f.stopAccepting()
 		close(f.done)
+		f.stopAccepting()
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		for c := range f.early {

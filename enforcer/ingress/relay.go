@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -75,7 +76,7 @@ func (x *exchange) repeatable() bool {
 		return false
 	}
 	switch x.r.Method {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}
 	return false
@@ -188,9 +189,7 @@ func (x *exchange) interim() {
 	x.copyFields(h, x.res.fields)
 	x.w.WriteHeader(x.res.status)
 	clear(h)
-	for k, v := range kept {
-		h[k] = v
-	}
+	maps.Copy(h, kept)
 }
 
 // stream starts the goroutine that sends a body while the answer is awaited.

@@ -170,7 +170,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { s.maintain(background) })
-	wg.Go(func() { _ = f.accept(background) })
+	wg.Go(f.accept)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(f) }()
 	s.addr = l.Addr()
@@ -180,7 +180,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	select {
 	case <-ctx.Done():
 		err = s.drain(f, srv, cfg.DrainTimeout)
-		<-served
+		if stopped := <-served; err == nil && !errors.Is(stopped, http.ErrServerClosed) {
+			err = stopped
+		}
 	case err = <-served:
 	}
 	_ = f.Close()

@@ -101,7 +101,7 @@ func (x *exchange) tunnel(up *upstream, c *sent) {
 	}
 	var early []byte
 	if n := buffered.Reader.Buffered(); n > 0 {
-		early, _ = buffered.Reader.Peek(n)
+		early, _ = buffered.Peek(n)
 	}
 	x.copyBoth(client, c.conn, early)
 }
@@ -125,7 +125,9 @@ func (x *exchange) copyBoth(client, app net.Conn, early []byte) {
 		_ = app.Close()
 		_ = client.Close()
 	}
-	<-up
+	if appErr := <-up; appErr != nil && err == nil {
+		_ = client.Close() // nothing more to pass on
+	}
 }
 
 func endDirection(c net.Conn, err error) error {

@@ -226,9 +226,13 @@ func (u *upstream) close() {
 }
 
 // alive looks whether the server closed an idle connection, or sent something
-// that nobody asked for, without waiting. Over TLS it cannot look.
+// that nobody asked for, without waiting.
 func (c *upConn) alive() bool {
-	sc, ok := c.conn.(syscall.Conn)
+	conn := c.conn
+	if tc, ok := conn.(*tls.Conn); ok {
+		conn = tc.NetConn() // bytes there are an alert, if anything
+	}
+	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return true
 	}
