@@ -60,6 +60,9 @@ type Conduct struct {
 	// StrayPaths counts distinct missing paths on routes that hardly ever answer:
 	// not a dead link to an article that is gone.
 	StrayPaths uint32
+	// Home counts requests of an account in a place that it has known for long,
+	// once per change of identity.
+	Home, spare uint32
 }
 
 // PageStep is how a document request differs from the actor's ones before; N is
@@ -148,7 +151,7 @@ func (c *Conduct) page(in *Input) {
 	add(&c.Quick, p.Quick)
 	add(&c.Bare, p.Bare)
 	add(&c.Same, p.Same)
-	p.Slow = in.slow()
+	p.Slow = in.Event.Method == "GET" && in.slow()
 	add(&c.Slow, p.Slow)
 	c.LastRoute, c.AssetsBefore = uint32(in.Route), c.Assets
 	c.pace(in)
@@ -240,7 +243,7 @@ func (c *Conduct) merge(o *Conduct) {
 		{&c.Refused, o.Refused}, {&c.RarePaths, o.RarePaths}, {&c.MissingPaths, o.MissingPaths}, {&c.Attacks, o.Attacks},
 		{&c.Kilobytes, o.Kilobytes}, {&c.ServerMillis, o.ServerMillis}, {&c.Ordered, o.Ordered}, {&c.Level, o.Level},
 		{&c.Referred, o.Referred}, {&c.Quick, o.Quick}, {&c.Bare, o.Bare}, {&c.Same, o.Same},
-		{&c.Slow, o.Slow}, {&c.AttackPaths, o.AttackPaths}, {&c.Strong, o.Strong}, {&c.StrayPaths, o.StrayPaths},
+		{&c.Slow, o.Slow}, {&c.AttackPaths, o.AttackPaths}, {&c.Strong, o.Strong}, {&c.StrayPaths, o.StrayPaths}, {&c.Home, o.Home},
 	} {
 		*p.to += p.from
 	}

@@ -147,6 +147,7 @@ func (l *Layer) Observe(in *Input) {
 	in.Chain = in.Gap >= 0 && in.Gap < 1500
 	l.route(in)
 	in.Conduct.note(in)
+	add(&in.Conduct.Home, in.Resolution.Familiarity == actor.Familiar && in.Identity.Own != 0)
 	if in.Asset {
 		return
 	}

@@ -69,5 +69,5 @@ func oddMethod(m string) bool {
 
 func (oat004) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
-	return webCap(o, s, c.AttackPaths >= 3 || c.Methods&64 != 0 && c.AttackPaths >= 1, "fewer than 3 product paths: a wrong address")
+	return webCap(o, s, c.AttackPaths >= 3 || c.Methods&64 != 0 && c.AttackPaths >= 1, c.AttackPaths >= 40, "fewer than 3 product paths: a wrong address")
 }

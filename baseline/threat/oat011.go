@@ -68,5 +68,6 @@ func toolReads(o *Observation) {
 
 func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
-	return webCap(o, s, c.NewPaths >= 20 && c.Assets*3 < c.Pages, "fewer than 20 documents, or sub-resources are loaded")
+	fresh := c.NewPaths >= 20 && c.NewPaths*2 >= c.Pages
+	return webCap(o, s, fresh && c.Assets*3 < c.Pages, c.NewPaths >= 200, "fewer than 20 documents, or sub-resources are loaded")
 }

@@ -85,5 +85,5 @@ func oddProtocol(p string) bool {
 func (oat014) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
 	enough := c.Strong >= 3 || c.AttackPaths >= 2 && c.Attacks >= 4 || c.Attacks >= 12 && c.Attacks*2 >= c.Pages
-	return webCap(o, s, enough, "fewer than 4 payloads on 2 paths: somebody who pasted something")
+	return webCap(o, s, enough, c.Strong+c.AttackPaths >= 40, "fewer than 4 payloads on 2 paths: somebody who pasted something")
 }

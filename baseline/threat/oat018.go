@@ -55,5 +55,5 @@ func (oat018) Observe(o *Observation) {
 }
 
 func (oat018) Cap(o *Observation, s Subject) (event.Action, string) {
-	return webCap(o, s, o.In.Conduct.StrayPaths >= 5, "fewer than 5 missing paths: dead links")
+	return webCap(o, s, o.In.Conduct.StrayPaths >= 5, o.In.Conduct.StrayPaths >= 40, "fewer than 5 missing paths: dead links")
 }

@@ -13,23 +13,25 @@ func shared(in *feature.Input) bool {
 	return in.Conduct.Owners.Bits() >= 3 || in.Resolution.OwnersOfJoint >= 8
 }
 
-// known says that the account's owner sits at a place that the account has used
-// for a long time: a tester, a support desk, a tab hoarder, not a stranger.
+// known says that the actor is an account's owner in a place that the account
+// has used for a long time: a tester, a support desk, somebody with sixty tabs,
+// not a stranger.
 func known(in *feature.Input) bool {
-	return in.Resolution.Familiarity == actor.Familiar
+	return in.Resolution.Familiarity == actor.Familiar || in.Conduct.Home > 0
 }
 
-// webCap is the structural cap of detectors that see plain requests.
-func webCap(o *Observation, s Subject, enough bool, why string) (event.Action, string) {
+// webCap is the structural cap of detectors that see plain requests. enough says
+// that there is more than an accident, massive that no person does as much.
+func webCap(o *Observation, s Subject, enough, massive bool, why string) (event.Action, string) {
 	switch {
 	case s == Tool:
 		return softwareCap(o)
 	case !enough:
 		return event.ActionObserve, why
+	case known(o.In) && massive, shared(o.In):
+		return event.ActionRateLimit, "proved owners use this identity"
 	case known(o.In):
 		return event.ActionObserve, "a known account in a place it knows"
-	case shared(o.In):
-		return event.ActionRateLimit, "several proved owners share this identity"
 	}
 	return event.ActionBlock, ""
 }
@@ -75,7 +77,7 @@ func roleCap(o *Observation, s Subject, enough bool, why string) (event.Action, 
 	case s != Actor:
 		return event.ActionChallenge, "what many do to one object is challenged, not blocked"
 	}
-	return webCap(o, s, enough, why)
+	return webCap(o, s, enough, o.In.ByActor.N >= 60, why)
 }
 
 // chainPart adds that the actor acted within 1.5 s of its request before.
