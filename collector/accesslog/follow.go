@@ -195,7 +195,7 @@ func (f *Follower) open(path string, offset int64) error {
 	}
 	st, err := file.Stat()
 	if err != nil {
-		file.Close()
+		_ = file.Close()
 		return fmt.Errorf("open access log: %w", err)
 	}
 	f.file, f.replaced, f.fileID, f.skipping = file, time.Time{}, "", false
@@ -329,10 +329,8 @@ func (f *Follower) line(l line) {
 		f.skipping = l.partial
 		return
 	}
-	err := error(nil)
-	if l.long {
-		err = ErrLong
-	} else {
+	err := ErrLong
+	if !l.long {
 		err = f.parser.Parse(l.text, f.id(at), &f.x)
 	}
 	switch {

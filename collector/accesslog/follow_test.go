@@ -36,6 +36,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
+	t.Helper()
 	dir := t.TempDir()
 	reg := prometheus.NewRegistry()
 	r := &rig{t: t, reg: reg, metrics: NewMetrics(reg)}
@@ -97,9 +98,9 @@ func (r *rig) write(name, text string) {
 
 func (r *rig) append(n int) { r.t.Helper(); r.write(r.cfg.Path, r.lines(n)) }
 
-func (r *rig) rename(from, to string) {
+func (r *rig) rename(to string) {
 	r.t.Helper()
-	if err := os.Rename(r.cfg.Path+from, r.cfg.Path+to); err != nil {
+	if err := os.Rename(r.cfg.Path, r.cfg.Path+to); err != nil {
 		r.t.Fatal(err)
 	}
 	r.touch(to)
@@ -204,7 +205,7 @@ func TestRotationByRenameLosesNothing(t *testing.T) {
 		r.start()
 		for range 3 {
 			r.append(1) // unread at the moment of rotation
-			r.rename("", ".1")
+			r.rename(".1")
 			r.write(r.cfg.Path+".1", r.lines(2)) // the server still writes there
 			r.settle()
 			r.write(r.cfg.Path+".1", strings.TrimSuffix(r.lines(1), "\n")) // and is cut off in a line
@@ -267,9 +268,9 @@ func TestRestartGoesOnWhereItStopped(t *testing.T) {
 		r.stop()
 		// Two rotations, a compressed and an unrelated file while weir is away.
 		r.append(1)
-		r.rename("", ".2")
+		r.rename(".2")
 		r.append(2)
-		r.rename("", ".1")
+		r.rename(".1")
 		r.append(3)
 		r.write(r.cfg.Path+".3.gz", "never mind")
 		r.write(filepath.Join(filepath.Dir(r.cfg.Path), "other.log"), r.lines(1))
@@ -453,7 +454,7 @@ func TestAnyOrderOfWritesRotationsAndRestarts(t *testing.T) {
 					}
 				case 1:
 					total++
-					r.rename("", fmt.Sprintf("-%03d", total))
+					r.rename(fmt.Sprintf("-%03d", total))
 					r.append(1)
 				case 2:
 					toggle()

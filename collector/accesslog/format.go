@@ -139,8 +139,10 @@ func (p *Parser) parse(f Format, line, id []byte, x *flow.Exchange) error {
 	if len(line) > MaxLine {
 		return ErrLong
 	}
-	*x = flow.Exchange{Source: event.SourceAccessLog, Headers: x.Headers[:0], ResponseHeaders: x.ResponseHeaders[:0],
-		Body: x.Body[:0], ResponseBody: x.ResponseBody[:0]}
+	*x = flow.Exchange{
+		Source: event.SourceAccessLog, Headers: x.Headers[:0], ResponseHeaders: x.ResponseHeaders[:0],
+		Body: x.Body[:0], ResponseBody: x.ResponseBody[:0],
+	}
 	// One string holds the line and the id; everything in x is cut from it.
 	p.buf = append(append(p.buf[:0], line...), id...)
 	all := string(p.buf)

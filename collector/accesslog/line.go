@@ -9,13 +9,13 @@ import (
 
 // lineReader cuts lines out of a stream in bounded memory.
 type lineReader struct {
-	r   *bufio.Reader
-	max int
-	buf []byte
+	r     *bufio.Reader
+	limit int
+	buf   []byte
 }
 
-func newLineReader(r io.Reader, max int) *lineReader {
-	return &lineReader{r: bufio.NewReaderSize(r, 256<<10), max: max}
+func newLineReader(r io.Reader, limit int) *lineReader {
+	return &lineReader{r: bufio.NewReaderSize(r, 256<<10), limit: limit}
 }
 
 // reset goes on with another stream, or the same one elsewhere.
@@ -35,7 +35,7 @@ type line struct {
 // a partial line if there is one.
 func (l *lineReader) next() (line, error) {
 	chunk, err := l.r.ReadSlice('\n')
-	if err == nil && len(chunk) <= l.max+1 {
+	if err == nil && len(chunk) <= l.limit+1 {
 		return line{text: chunk[:len(chunk)-1], size: int64(len(chunk))}, nil
 	}
 	// Rare: longer than the buffer, too long, or the end of the stream.
@@ -43,7 +43,7 @@ func (l *lineReader) next() (line, error) {
 	var out line
 	for {
 		out.size += int64(len(chunk))
-		if room := l.max - len(l.buf); len(bytes.TrimSuffix(chunk, []byte{'\n'})) > room {
+		if room := l.limit - len(l.buf); len(bytes.TrimSuffix(chunk, []byte{'\n'})) > room {
 			out.long = true
 			l.buf = append(l.buf, chunk[:max(0, room)]...)
 		} else {

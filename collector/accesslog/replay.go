@@ -154,10 +154,8 @@ func (r *replay) file(ctx context.Context, path string) error {
 }
 
 func (r *replay) line(path string, n uint64, l line, id []byte, x *flow.Exchange) error {
-	err := error(nil)
-	if l.long {
-		err = ErrLong
-	} else {
+	err := ErrLong
+	if !l.long {
 		err = r.parser.Parse(l.text, id, x)
 	}
 	if err == nil && r.parser.Format() == FormatExchange && !r.ids.add(x.ID) {

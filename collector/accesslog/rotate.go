@@ -43,7 +43,7 @@ func isPosition(path string, p *position) bool {
 	if err != nil {
 		return false
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // read only
 	return p.sameFile(file)
 }
 

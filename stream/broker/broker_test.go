@@ -148,6 +148,7 @@ func (p *proc) alive() bool {
 }
 
 func testContext(t *testing.T) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
@@ -174,19 +175,21 @@ func newClient(t *testing.T, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-func produce(t *testing.T, cl *kgo.Client, partition int32, from, n, size int) {
+// produce appends records to partition 0.
+func produce(t *testing.T, cl *kgo.Client, from, n, size int) {
 	t.Helper()
 	var recs []*kgo.Record
 	for i := range n {
 		value := fmt.Appendf(nil, "record %d %s", from+i, strings.Repeat("x", size))
-		recs = append(recs, &kgo.Record{Topic: "weir.events", Partition: partition, Value: value})
+		recs = append(recs, &kgo.Record{Topic: "weir.events", Value: value})
 	}
 	if err := cl.ProduceSync(testContext(t), recs...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func offsets(t *testing.T, cl *kgo.Client, partition int32) (start, end int64) {
+// offsets returns where partition 0 begins and ends.
+func offsets(t *testing.T, cl *kgo.Client) (start, end int64) {
 	t.Helper()
 	adm := kadm.NewClient(cl)
 	s, err1 := adm.ListStartOffsets(testContext(t), "weir.events")
@@ -194,8 +197,8 @@ func offsets(t *testing.T, cl *kgo.Client, partition int32) (start, end int64) {
 	if err := errors.Join(err1, err2, s.Error(), e.Error()); err != nil {
 		t.Fatal(err)
 	}
-	so, _ := s.Lookup("weir.events", partition)
-	eo, _ := e.Lookup("weir.events", partition)
+	so, _ := s.Lookup("weir.events", 0)
+	eo, _ := e.Lookup("weir.events", 0)
 	return so.Offset, eo.Offset
 }
 
@@ -247,7 +250,7 @@ func TestRecordsOffsetsAndCommitsSurviveKill(t *testing.T) {
 	adm := kadm.NewClient(cl)
 	addr := p.addr
 	for round := range 3 {
-		produce(t, cl, 0, round*100, 100, 1000)
+		produce(t, cl, round*100, 100, 1000)
 		var commit kadm.Offsets
 		commit.AddOffset("weir.events", 0, int64(round*100+50), -1)
 		if err := adm.CommitAllOffsets(testContext(t), "g", commit); err != nil {
@@ -258,7 +261,7 @@ func TestRecordsOffsetsAndCommitsSurviveKill(t *testing.T) {
 		if p.addr != addr {
 			t.Fatalf("restarted on %s, was %s", p.addr, addr)
 		}
-		if start, end := offsets(t, cl, 0); start != 0 || end != int64(round*100+100) {
+		if start, end := offsets(t, cl); start != 0 || end != int64(round*100+100) {
 			t.Fatalf("round %d: offsets %d to %d", round, start, end)
 		}
 		o, err := adm.FetchOffsets(testContext(t), "g")
@@ -281,8 +284,8 @@ func TestBrokerClosesCleanlyWhenItsParentIsGone(t *testing.T) {
 	p := launch(t, childConfig{Dir: dir})
 	produceOne := p.client(t)
 	ensure(t, produceOne, TopicsConfig{})
-	produce(t, produceOne, 0, 0, 10, 10)
-	p.stdin.Close()
+	produce(t, produceOne, 0, 10, 10)
+	_ = p.stdin.Close()
 	if err := p.wait(t); err != nil {
 		t.Fatalf("%v\n%s", err, p.stderr)
 	}
@@ -340,12 +343,12 @@ func TestRetentionDropsTheOldestAndNeverResetsOffsets(t *testing.T) {
 	ensure(t, cl, TopicsConfig{Partitions: 1, LogBytes: 128 << 20}) // 102 MiB of events
 	n := 0
 	for range 16 {
-		produce(t, cl, 0, n, 10, 900_000)
+		produce(t, cl, n, 10, 900_000)
 		n += 10
 	}
 	deadline := time.Now().Add(10 * time.Second)
-	start, end := offsets(t, cl, 0)
-	for ; start == 0; start, end = offsets(t, cl, 0) {
+	start, end := offsets(t, cl)
+	for ; start == 0; start, end = offsets(t, cl) {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing was dropped")
 		}
@@ -357,10 +360,10 @@ func TestRetentionDropsTheOldestAndNeverResetsOffsets(t *testing.T) {
 		_ = p.cmd.Process.Signal(stop)
 		_ = p.wait(t)
 		p = launch(t, cfg)
-		if _, e := offsets(t, cl, 0); e != end {
+		if _, e := offsets(t, cl); e != end {
 			t.Fatalf("after %v: end %d, was %d", stop, e, end)
 		}
-		produce(t, cl, 0, n, 1, 10)
+		produce(t, cl, n, 1, 10)
 		n, end = n+1, end+1
 		if recs := consume(t, p, end-1, 1); !strings.HasPrefix(string(recs[0].Value), fmt.Sprintf("record %d ", n-1)) {
 			t.Fatalf("record %d is %.20q", end-1, recs[0].Value)
@@ -373,7 +376,7 @@ func TestLowDiskRefusesRecordsButServesThem(t *testing.T) {
 	p := launch(t, childConfig{Dir: dir})
 	cl := p.client(t)
 	ensure(t, cl, TopicsConfig{})
-	produce(t, cl, 0, 0, 10, 10)
+	produce(t, cl, 0, 10, 10)
 	p.kill(t)
 
 	p = launch(t, childConfig{Dir: dir, MinFree: 1 << 60})
@@ -389,9 +392,9 @@ func TestLowDiskRefusesRecordsButServesThem(t *testing.T) {
 		t.Errorf("no word to the operator:\n%s", p.stderr)
 	}
 	p.kill(t)
-	p = launch(t, childConfig{Dir: dir})
-	produce(t, cl, 0, 10, 1, 10)
-	if _, end := offsets(t, cl, 0); end != 11 {
+	launch(t, childConfig{Dir: dir})
+	produce(t, cl, 10, 1, 10)
+	if _, end := offsets(t, cl); end != 11 {
 		t.Errorf("end %d after space returned", end)
 	}
 }
@@ -399,7 +402,7 @@ func TestLowDiskRefusesRecordsButServesThem(t *testing.T) {
 func TestCompactionIsRefused(t *testing.T) {
 	p := launch(t, childConfig{Dir: t.TempDir()})
 	adm := kadm.NewClient(p.client(t, kgo.RequestRetries(0)))
-	compact := map[string]*string{"cleanup.policy": kadm.StringPtr("compact")}
+	compact := map[string]*string{"cleanup.policy": new("compact")}
 	resp, err := adm.CreateTopics(testContext(t), 1, 1, compact, "t")
 	if err != nil || !errors.Is(resp["t"].Err, kerr.InvalidConfig) {
 		t.Errorf("create: %v %v", err, resp["t"].Err)

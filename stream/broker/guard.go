@@ -83,7 +83,7 @@ func (g *guard) Accept() (net.Conn, error) {
 		case g.slots <- struct{}{}:
 		default:
 			g.reject(rejectConnections)
-			c.Close()
+			_ = c.Close()
 			continue
 		}
 		return newGuardedConn(c, g), nil
@@ -109,13 +109,13 @@ func newGuardedConn(c net.Conn, g *guard) *guardedConn {
 func (c *guardedConn) Read(p []byte) (int, error) {
 	if c.left == 0 {
 		if err := c.next(); err != nil {
-			c.Close()
+			_ = c.Close()
 			return 0, err
 		}
 	}
 	n, err := c.r.Read(p[:min(len(p), c.left)])
 	if c.left -= n; c.left == 0 && c.logins == 0 {
-		_ = c.Conn.SetReadDeadline(time.Time{}) // a logged-in client may be idle
+		_ = c.SetReadDeadline(time.Time{}) // a logged-in client may be idle
 	}
 	c.noteTimeout(err)
 	return n, err
@@ -144,7 +144,7 @@ func (c *guardedConn) next() error {
 		c.logins--
 	}
 	if c.logins == 0 {
-		_ = c.Conn.SetReadDeadline(time.Now().Add(frameTimeout))
+		_ = c.SetReadDeadline(time.Now().Add(frameTimeout))
 	}
 	c.left = int(size) + 4
 	return nil
@@ -178,7 +178,7 @@ func (c *guardedConn) judge(size uint32, key, version int16) string {
 
 // Write bounds how long a client may take to accept a response.
 func (c *guardedConn) Write(p []byte) (int, error) {
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(frameTimeout))
+	_ = c.SetWriteDeadline(time.Now().Add(frameTimeout))
 	return c.Conn.Write(p)
 }
 

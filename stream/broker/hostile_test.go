@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,11 +27,11 @@ func frame(key, version int16, body []byte) []byte {
 // attack sends bytes and closes in one of three ways.
 func attack(t *testing.T, addr string, how int, packet []byte) {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatalf("the broker takes no connections: %v", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(8 * time.Millisecond))
 	_, _ = c.Write(packet)
 	switch how % 3 {
@@ -63,7 +64,9 @@ func TestHostileClientsCrashNothing(t *testing.T) {
 		{0xff, 0xff, 0xff, 0xff},
 		{0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0},
 		{0xff, 0xff, 0xff, 0xff, 0, 18, 0, 0},
-		{0, 0, 0, 0}, {0, 0, 0, 1, 0}, {0, 0, 0, 9, 0, 18, 0, 0, 0, 0, 0, 0, 0},
+		{0, 0, 0, 0},
+		{0, 0, 0, 1, 0},
+		{0, 0, 0, 9, 0, 18, 0, 0, 0, 0, 0, 0, 0},
 		frame(keyAPIVersions, 32767, nil), frame(keyAPIVersions, -1, nil), frame(keyAPIVersions, 4, garbage(40)),
 		frame(0, 9, garbage(100)), frame(3, 12, nil), frame(keyDeleteRecords, 2, nil),
 		frame(keyAPIVersions, 0, nil)[:9],
@@ -87,12 +90,12 @@ func TestHostileClientsCrashNothing(t *testing.T) {
 		_ = c.SetDeadline(time.Now().Add(8 * time.Millisecond))
 		_, _ = c.Write(packet)
 		_, _ = io.ReadFull(c, make([]byte, 4))
-		c.Close()
+		_ = c.Close()
 	})
 	if !p.alive() || sent < 300 {
 		t.Fatalf("after %d mutated requests: alive %v\n%s", sent, p.alive(), p.stderr)
 	}
-	produce(t, cl, 0, 0, 10, 10)
+	produce(t, cl, 0, 10, 10)
 	if recs := consume(t, p, 0, 10); len(recs) != 10 {
 		t.Errorf("an honest client reads %d records", len(recs))
 	}
@@ -108,7 +111,7 @@ func login(t *testing.T, p *proc) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := net.DialTimeout("tcp", p.addr, 5*time.Second)
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", p.addr)
 	if err != nil {
 		t.Fatalf("the broker takes no connections: %v", err)
 	}
@@ -168,29 +171,29 @@ func mutated(r *rand.Rand, send func([]byte)) (sent int) {
 // pipeGuard is a guarded connection over a pipe and its other end.
 func pipeGuard(t *testing.T) (guarded net.Conn, peer net.Conn, reasons chan string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	reasons = make(chan string, 10)
 	g := newGuard(l, 2, func(reason string) { reasons <- reason })
-	t.Cleanup(func() { g.Close() })
-	peer, err = net.Dial("tcp", l.Addr().String())
+	t.Cleanup(func() { _ = g.Close() })
+	peer, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { peer.Close() })
+	t.Cleanup(func() { _ = peer.Close() })
 	guarded, err = g.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { guarded.Close() })
+	t.Cleanup(func() { _ = guarded.Close() })
 	return guarded, peer, reasons
 }
 
 func TestGuardNamesItsReason(t *testing.T) {
 	auth := frame(keySASLAuthenticate, 0, nil)
-	in := append(auth[:len(auth):len(auth)], auth...)
+	in := append(slices.Clip(auth), auth...)
 	for _, c := range []struct {
 		name   string
 		packet []byte
@@ -203,7 +206,7 @@ func TestGuardNamesItsReason(t *testing.T) {
 		{"negative version", frame(keyAPIVersions, -1, nil), rejectVersion},
 		{"future version", append(in, frame(0, 999, nil)...), rejectVersion},
 		{"before login", frame(3, 0, nil), rejectLogin},
-		{"after half a login", append(auth[:len(auth):len(auth)], frame(3, 0, nil)...), rejectLogin},
+		{"after half a login", append(slices.Clip(auth), frame(3, 0, nil)...), rejectLogin},
 		{"emptying a partition", append(in, frame(keyDeleteRecords, 0, nil)...), rejectForbidden},
 	} {
 		conn, peer, reasons := pipeGuard(t)
@@ -228,7 +231,7 @@ func TestGuardPassesHonestFramesUnchanged(t *testing.T) {
 	}
 	go func() {
 		_, _ = peer.Write(all)
-		peer.Close()
+		_ = peer.Close()
 	}()
 	got, err := io.ReadAll(conn)
 	if err != nil || string(got) != string(all) {
@@ -237,18 +240,18 @@ func TestGuardPassesHonestFramesUnchanged(t *testing.T) {
 }
 
 func TestGuardBoundsItsConnections(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	reasons := make(chan string, 10)
 	g := newGuard(l, 1, func(reason string) { reasons <- reason })
 	dial := func() net.Conn {
-		c, err := net.Dial("tcp", l.Addr().String())
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
 	accepted := make(chan net.Conn, 3)
@@ -271,11 +274,11 @@ func TestGuardBoundsItsConnections(t *testing.T) {
 	if _, err := second.Read(make([]byte, 1)); err == nil {
 		t.Error("the second connection stayed open")
 	}
-	first.Close()
-	first.Close() // kfake closes twice; the slot is freed once
+	_ = first.Close()
+	_ = first.Close() // kfake closes twice; the slot is freed once
 	dial()
 	third := <-accepted
-	third.Close()
+	_ = third.Close()
 	if err := g.Close(); err != nil {
 		t.Error(err)
 	}
@@ -295,7 +298,7 @@ func FuzzGuard(f *testing.F) {
 		c := newGuardedConn(server, g)
 		go func() {
 			_, _ = client.Write(b)
-			client.Close()
+			_ = client.Close()
 		}()
 		got, err := io.ReadAll(c)
 		if err != nil && !errors.Is(err, io.EOF) {

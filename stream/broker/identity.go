@@ -91,7 +91,7 @@ func lock(dir string) (*os.File, error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, fmt.Errorf("%s is in use by another broker: stop it, or choose another data directory: %w", dir, err)
 	}
 	return f, nil

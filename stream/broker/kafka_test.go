@@ -29,12 +29,12 @@ func TestTheSameTopicsOnApacheKafka(t *testing.T) {
 			t.Errorf("retention.ms %s", c.MaybeValue())
 		}
 	}
-	produce(t, cl, 0, 0, 20, 900_000)
+	produce(t, cl, 0, 20, 900_000)
 	k.Kill()
 	if err := k.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	if start, end := offsets(t, cl, 0); start != 0 || end != 20 {
+	if start, end := offsets(t, cl); start != 0 || end != 20 {
 		t.Errorf("offsets %d to %d", start, end)
 	}
 	if after, err := Incarnation(testContext(t), cl, "weir.events"); err != nil || after != before {

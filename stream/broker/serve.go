@@ -41,7 +41,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer held.Close()
+	defer func() { _ = held.Close() }() // the lock goes with it
 	b := &broker{cfg: cfg, metrics: newMetrics(cfg.Registerer)}
 	if err := b.open(); err != nil {
 		return fmt.Errorf("open log in %s: %w", cfg.Dir, err)
@@ -106,7 +106,7 @@ func (b *broker) open() error {
 		}),
 	)
 	if err != nil {
-		b.dir.Close()
+		_ = b.dir.Close()
 		return err
 	}
 	b.cluster.ControlKey(int16(kmsg.Produce), b.onProduce)
@@ -121,16 +121,17 @@ func (b *broker) open() error {
 // listen takes the configured address; with port 0 the port of the last time
 // if it is still free.
 func (b *broker) listen(network, _ string) (net.Listener, error) {
+	var listening net.ListenConfig
 	address := b.cfg.Listen
 	host, port, _ := net.SplitHostPort(address)
 	if last, err := ReadReady(b.cfg.Dir); port == "0" && err == nil {
 		if lastHost, lastPort, err := net.SplitHostPort(last.Address); err == nil && lastHost == host {
-			if l, err := net.Listen(network, net.JoinHostPort(host, lastPort)); err == nil {
+			if l, err := listening.Listen(context.Background(), network, net.JoinHostPort(host, lastPort)); err == nil {
 				return newGuard(l, b.cfg.MaxConnections, b.metrics.reject), nil
 			}
 		}
 	}
-	l, err := net.Listen(network, address)
+	l, err := listening.Listen(context.Background(), network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +214,7 @@ func (b *broker) checkDisk() {
 }
 
 // onProduce runs in kfake's loop before it handles a produce request.
-func (b *broker) onProduce(req kmsg.Request) (kmsg.Response, error, bool) {
+func (b *broker) onProduce(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake gives the signature
 	if !b.full.Load() {
 		b.wrote.Store(true)
 		return nil, nil, false
@@ -243,7 +244,7 @@ var errCompaction = errors.New("compacted topics are not safe on the embedded lo
 
 // onCreateTopics refuses compacted topics: kfake's compaction loses records when
 // it is killed.
-func (b *broker) onCreateTopics(req kmsg.Request) (kmsg.Response, error, bool) {
+func (b *broker) onCreateTopics(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake gives the signature
 	r := req.(*kmsg.CreateTopicsRequest)
 	compact := false
 	for _, t := range r.Topics {
@@ -259,14 +260,14 @@ func (b *broker) onCreateTopics(req kmsg.Request) (kmsg.Response, error, bool) {
 	for _, t := range r.Topics {
 		rt := kmsg.NewCreateTopicsResponseTopic()
 		rt.Topic, rt.ErrorCode = t.Topic, kerr.InvalidConfig.Code
-		rt.ErrorMessage = kmsg.StringPtr(errCompaction.Error())
+		rt.ErrorMessage = new(errCompaction.Error())
 		resp.Topics = append(resp.Topics, rt)
 	}
 	return resp, nil, true
 }
 
 // refuseCompaction closes the connection of a client that asks for it.
-func refuseCompaction(req kmsg.Request) (kmsg.Response, error, bool) {
+func refuseCompaction(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake gives the signature
 	compact := false
 	switch r := req.(type) {
 	case *kmsg.AlterConfigsRequest:
@@ -320,6 +321,7 @@ func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 		l.log.Error("log engine", "err", fmt.Sprintf(format, args...))
 	case kfake.LogLevelWarn:
 		l.log.Warn("log engine", "err", fmt.Sprintf(format, args...))
+	case kfake.LogLevelNone, kfake.LogLevelInfo, kfake.LogLevelDebug: // not asked for, see Level
 	}
 }
 

@@ -72,10 +72,10 @@ func (c TopicsConfig) Validate() error {
 func (c TopicsConfig) limits(percent int64) map[string]*string {
 	retention := max(c.LogBytes/100*percent/int64(c.Partitions), 8*int64(c.MaxMessageBytes))
 	segment := min(max(retention/4, 1<<20), 32<<20)
-	text := func(n int64) *string { return kadm.StringPtr(strconv.FormatInt(n, 10)) }
+	text := func(n int64) *string { return new(strconv.FormatInt(n, 10)) }
 	return map[string]*string{
-		"cleanup.policy":    kadm.StringPtr("delete"),
-		"retention.ms":      kadm.StringPtr("-1"),
+		"cleanup.policy":    new("delete"),
+		"retention.ms":      new("-1"),
 		"retention.bytes":   text(retention),
 		"segment.bytes":     text(segment),
 		"max.message.bytes": text(int64(c.MaxMessageBytes)),

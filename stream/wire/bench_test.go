@@ -1,20 +1,21 @@
 package wire
 
 import (
-	"fmt"
 	"io"
+	"strconv"
 	"testing"
 
 	"github.com/weirproject/weir/stream/event"
 )
 
 func perEvent(b *testing.B, n int) {
+	b.Helper()
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/event")
 }
 
 func BenchmarkEncode(b *testing.B) {
 	for _, n := range []int{16, 64, 1024, 2048} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			evs := makeEvents(n, 1)
 			e := NewEncoder(EncoderConfig{})
 			size := 0
@@ -36,7 +37,7 @@ func BenchmarkEncode(b *testing.B) {
 
 func BenchmarkDecode(b *testing.B) {
 	for _, n := range []int{16, 64, 1024, 2048} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			rec := encode(b, EncoderConfig{}, makeEvents(n, 1))[0]
 			d := NewDecoder(Limits{})
 			var ev event.Event
@@ -57,7 +58,7 @@ func BenchmarkDecode(b *testing.B) {
 
 func BenchmarkStitch(b *testing.B) {
 	for _, n := range []int{16, 64, 1024, 2048} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			rec := encode(b, EncoderConfig{}, makeEvents(n, 1))[0]
 			d := NewDecoder(Limits{})
 			s := NewStitcher(io.Discard)

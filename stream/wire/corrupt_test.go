@@ -45,18 +45,19 @@ func TestHeaderAndValueMustAgree(t *testing.T) {
 }
 
 // use reads everything a batch offers.
-func use(t testing.TB, b *Batch) {
+func use(tb testing.TB, b *Batch) {
+	tb.Helper()
 	var ev event.Event
 	for i := range b.Len() {
 		b.Event(i, &ev)
 		if c := ev.Clone(); len(c.Objects) > event.MaxObjects {
-			t.Fatalf("%d objects", len(c.Objects))
+			tb.Fatalf("%d objects", len(c.Objects))
 		}
 	}
 	var out bytes.Buffer
 	s := NewStitcher(&out)
 	if err := errors.Join(s.Add(b, 1, 2, nil, nil), s.Close()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 

@@ -145,7 +145,7 @@ type parts struct {
 // no compression.
 func cutParts(m *message, table, nodes, buffers, limit int) (p parts, err error) {
 	f := &m.flat
-	rows := f.num(table, 0, 8, 0)
+	rows := f.num(table, 0, 8)
 	var n, k int
 	p.nodes, n = f.vector(table, 1, 16)
 	p.buffers, k = f.vector(table, 2, 16)
@@ -227,7 +227,7 @@ func (p *parts) texts(i, n int) (t view, err error) {
 
 // dictionary takes one dictionary batch; ids of unknown columns are skipped.
 func (d *Decoder) dictionary(b *Batch, m *message) error {
-	id, delta := m.num(m.table, 0, 8, 0), m.num(m.table, 2, 1, 0)
+	id, delta := m.num(m.table, 0, 8), m.num(m.table, 2, 1)
 	c, ours := b.layout.dictionaries[id]
 	if !ours {
 		return nil
@@ -302,7 +302,7 @@ func (v *view) str(i int) string {
 		return ""
 	}
 	s := v.data[from:to]
-	return unsafe.String(unsafe.SliceData(s), len(s))
+	return unsafe.String(unsafe.SliceData(s), len(s)) //nolint:gosec // bounds were checked; the value outlives the batch by contract
 }
 
 var errRows = errors.New("column lengths differ")
@@ -317,6 +317,7 @@ func (s *source) take(p *parts, f *field) error {
 		return err
 	}
 	at := f.buffer + 1 // the first is the validity bitmap
+	//exhaustive:ignore
 	switch f.kind {
 	case kindUTF8:
 		s.view, err = p.texts(at, n)
@@ -353,6 +354,7 @@ func (s *source) takeNested(p *parts, f *field, n int) error {
 	if s.offs, err = p.offsets(f.buffer+1, n, items); err != nil {
 		return err
 	}
+	//exhaustive:ignore
 	switch f.kind {
 	case kindListUint:
 		s.fixed, err = p.fixed(f.buffer+3, items, 8)
@@ -394,6 +396,7 @@ func zeroBytes(n int) []byte {
 // absent makes a column of n zero values.
 func (s *source) absent(k kind, n int) {
 	s.view, s.key, s.val, s.fixed = view{}, view{}, view{}, nil
+	//exhaustive:ignore
 	switch k {
 	case kindUTF8, kindMap, kindListUTF8, kindListUint:
 		s.offs = zeroBytes(4 * (n + 1))

@@ -135,7 +135,7 @@ func (e *Encoder) used() int {
 func (e *Encoder) request(ev *event.Event) {
 	c := e.cols
 	c[colTime].u64(uint64(ev.Time))
-	c[colID].texts.add(ev.ID)
+	c[colID].add(ev.ID)
 	c[colSource].lc(ev.Source.String())
 	c[colNode].lc(ev.Node)
 	c[colSite].lc(ev.Site)
@@ -154,7 +154,7 @@ func (e *Encoder) request(ev *event.Event) {
 	c[colProtocol].lc(ev.Protocol)
 	c[colMethod].lc(ev.Method)
 	c[colHost].lc(ev.Host)
-	c[colPath].texts.add(ev.Path)
+	c[colPath].add(ev.Path)
 	c[colRoute].lc(ev.Route)
 	c[colQueryKeys].lc(ev.QueryKeys)
 	c[colStatus].u16(ev.Status)
@@ -191,7 +191,7 @@ func (e *Encoder) meaning(ev *event.Event) {
 	c[colPayload].u16(uint16(ev.Payload))
 	c[colAction].lc(ev.Action.String())
 	c[colMode].lc(ev.Mode.String())
-	c[colVerdict].texts.add(ev.Verdict)
+	c[colVerdict].add(ev.Verdict)
 	c[colFlags].u32(uint32(ev.Flags))
 }
 

@@ -18,16 +18,16 @@ import (
 
 // rewrite copies a record with arrow-go under another schema: add columns are
 // put in front (so that every number shifts), drop ones left out.
-func rewrite(t testing.TB, value []byte, minor int, add []arrow.Field, drop ...int) []byte {
-	t.Helper()
+func rewrite(tb testing.TB, value []byte, minor int, add []arrow.Field, drop ...int) []byte {
+	tb.Helper()
 	r, err := ipc.NewReader(bytes.NewReader(value))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer r.Release()
 	rec, err := r.Read()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	fields := append([]arrow.Field(nil), add...)
 	var cols []arrow.Array
@@ -52,7 +52,7 @@ next:
 	var out bytes.Buffer
 	w := ipc.NewWriter(&out, ipc.WithSchema(schema))
 	if err := errors.Join(w.Write(array.NewRecord(schema, cols, rec.NumRows())), w.Close()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out.Bytes()
 }

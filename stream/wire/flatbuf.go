@@ -104,12 +104,12 @@ func (f *flat) text(table, n int) string {
 	return string(f.b[first : first+count])
 }
 
-// num reads a scalar field of size bytes, or its default when absent.
-func (f *flat) num(table, n, size int, def int64) int64 {
+// num reads a scalar field of size bytes, 0, its default, when absent.
+func (f *flat) num(table, n, size int) int64 {
 	pos := f.slot(table, n)
 	switch {
 	case pos == 0:
-		return def
+		return 0
 	case size == 1:
 		return int64(f.u8(pos))
 	case size == 2:
@@ -151,9 +151,9 @@ func cutMessage(b []byte) (m message, ok bool, err error) {
 	}
 	m.b = b[8 : 8+length]
 	root := m.u32(0)
-	m.header, m.table = byte(m.num(root, 1, 1, 0)), m.at(m.slot(root, 2))
-	body := m.num(root, 3, 8, 0)
-	if version := m.num(root, 0, 2, 0); !m.bad && version != metadataV5 {
+	m.header, m.table = byte(m.num(root, 1, 1)), m.at(m.slot(root, 2))
+	body := m.num(root, 3, 8)
+	if version := m.num(root, 0, 2); !m.bad && version != metadataV5 {
 		return m, false, corrupt("metadata version %d, want %d", version, metadataV5)
 	}
 	if m.bad || m.table == 0 || body < 0 || body > int64(len(b)-8-length) {
@@ -181,6 +181,7 @@ func (b *batch) node(rows int, buffers ...[]byte) {
 
 // column adds a column of n rows.
 func (b *batch) column(c *column, n int) {
+	//exhaustive:ignore
 	switch c.kind {
 	case kindUTF8:
 		b.node(n, c.offs, c.data)

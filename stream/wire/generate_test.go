@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strconv"
 
 	"github.com/weirproject/weir/stream/event"
 )
@@ -35,7 +36,7 @@ func makeEvents(n int, seed uint64) []event.Event {
 		if i%5 == 0 {
 			ev.Client = netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", user+1))
 			ev.Role, ev.Outcome, ev.Cost, ev.Verdict = event.RoleItemView, event.OutcomeSuccess, -250, "v_0123456789abcdef0123456789abcdef"
-			ev.Objects = []event.Object{{Name: "item", Value: fmt.Sprint(r.IntN(5000)), Hash: event.Hash(r.Uint64() | 1)}}
+			ev.Objects = []event.Object{{Name: "item", Value: strconv.Itoa(r.IntN(5000)), Hash: event.Hash(r.Uint64() | 1)}}
 		}
 		if i%11 == 0 {
 			ev.Claimed, ev.Secret, ev.NewSession, ev.NewDevice = 7, 8, 9, 10

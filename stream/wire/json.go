@@ -111,8 +111,7 @@ func parseJSON(b []byte, limit int, v any) error {
 		}
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			return unusable("byte %d: %v", syntax.Offset, err)
 		}
 		return unusable("%v", err)

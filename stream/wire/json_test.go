@@ -44,7 +44,7 @@ func TestVerdictsComeBackAndKeepTheirBytes(t *testing.T) {
 	}
 	b = b[1:]
 	if *update {
-		if err := os.WriteFile(file, b, 0o644); err != nil {
+		if err := os.WriteFile(file, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

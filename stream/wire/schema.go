@@ -110,7 +110,7 @@ func parseSchema(msg []byte) (*layout, error) {
 		dictionaries: map[int64]int{},
 	}
 	f := &m.flat
-	if f.num(m.table, 0, 2, 0) != 0 {
+	if f.num(m.table, 0, 2) != 0 {
 		return nil, corrupt("big-endian schema")
 	}
 	if err := l.readVersion(f, m.table); err != nil {
@@ -237,11 +237,11 @@ func (w *schemaWalk) field(pos, depth int) kind {
 		return kindUnknown
 	}
 	f := field{node: w.layout.nodes, buffer: w.layout.buffers}
-	tag, body := int(w.num(pos, 2, 1, 0)), w.at(w.slot(pos, 3))
+	tag, body := int(w.num(pos, 2, 1)), w.at(w.slot(pos, 3))
 	w.layout.nodes++
 	if encoding := w.at(w.slot(pos, 4)); encoding != 0 {
 		w.layout.buffers += 2
-		f.kind, f.dictionary = w.dictionary(encoding, tag), w.num(encoding, 0, 8, 0)
+		f.kind, f.dictionary = w.dictionary(encoding, tag), w.num(encoding, 0, 8)
 	} else {
 		f.kind = w.plain(pos, tag, body, depth)
 	}
@@ -254,7 +254,7 @@ func (w *schemaWalk) field(pos, depth int) kind {
 
 func (w *schemaWalk) dictionary(encoding, tag int) kind {
 	index := w.at(w.slot(encoding, 1))
-	if tag == typeUTF8 && index != 0 && w.num(index, 0, 4, 0) == 16 && w.num(index, 1, 1, 0) == 0 {
+	if tag == typeUTF8 && index != 0 && w.num(index, 0, 4) == 16 && w.num(index, 1, 1) == 0 {
 		return kindDict
 	}
 	return kindDictOther
@@ -271,7 +271,7 @@ func (w *schemaWalk) plain(pos, tag, body, depth int) kind {
 	case typeStruct, typeFixedSizeList:
 		buffers = 1
 	case typeUnion:
-		buffers = 1 + int(w.num(body, 0, 2, 0)&1) // dense unions have offsets too
+		buffers = 1 + int(w.num(body, 0, 2)&1) // dense unions have offsets too
 	default:
 		if tag < typeNull || tag > typeRunEndEncoded {
 			w.err = corrupt("column type %d is not known, so its buffers cannot be skipped", tag)
@@ -306,14 +306,14 @@ func (w *schemaWalk) scalar(tag, body int) kind {
 	switch {
 	case tag == typeUTF8:
 		return kindUTF8
-	case tag == typeFixedSizeBinary && w.num(body, 0, 4, 0) == 16:
+	case tag == typeFixedSizeBinary && w.num(body, 0, 4) == 16:
 		return kindFixed16
-	case tag == typeTimestamp && w.num(body, 0, 2, 0) == 3 && w.text(body, 1) == "UTC":
+	case tag == typeTimestamp && w.num(body, 0, 2) == 3 && w.text(body, 1) == "UTC":
 		return kindTime
 	case tag != typeInt:
 		return kindUnknown
 	}
-	switch width, signed := w.num(body, 0, 4, 0), w.num(body, 1, 1, 0) != 0; {
+	switch width, signed := w.num(body, 0, 4), w.num(body, 1, 1) != 0; {
 	case width == 8 && !signed:
 		return kindUint8
 	case width == 16 && !signed:

@@ -15,6 +15,7 @@ var update = flag.Bool("update", false, "rewrite the schema messages and golden 
 
 func arrowType(k kind) arrow.DataType {
 	s := arrow.BinaryTypes.String
+	//exhaustive:ignore
 	switch k {
 	case kindTime:
 		return &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}
@@ -58,11 +59,11 @@ func arrowSchema(specs []spec, minor int) *arrow.Schema {
 }
 
 // schemaMessage returns the message that arrow-go writes for a schema.
-func schemaMessage(t testing.TB, s *arrow.Schema) []byte {
-	t.Helper()
+func schemaMessage(tb testing.TB, s *arrow.Schema) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	if err := ipc.NewWriter(&buf, ipc.WithSchema(s)).Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return bytes.TrimSuffix(buf.Bytes(), endOfStream)
 }
@@ -78,7 +79,7 @@ func TestSchemaMessagesAreWhatArrowWritesForTheColumnTables(t *testing.T) {
 	} {
 		want := schemaMessage(t, arrowSchema(c.specs, Minor))
 		if *update {
-			if err := os.WriteFile(c.file, want, 0o644); err != nil {
+			if err := os.WriteFile(c.file, want, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		} else if !bytes.Equal(want, c.have) {

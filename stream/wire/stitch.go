@@ -153,9 +153,10 @@ func (s *Stitcher) Close() error {
 
 // appendSource adds n rows of a decoded column. remap is scratch space.
 func (c *column) appendSource(src *source, n int, remap *[]uint16) {
+	//exhaustive:ignore
 	switch c.kind {
 	case kindUTF8:
-		c.texts.appendView(&src.view, n)
+		c.appendView(&src.view, n)
 	case kindMap:
 		items := c.appendSpans(&src.view, n)
 		c.key.appendPart(&src.key, items)

@@ -3,10 +3,10 @@ package wire
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,8 +21,8 @@ import (
 var sameEvents = []cmp.Option{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })}
 
 // encode puts all events into records.
-func encode(t testing.TB, cfg EncoderConfig, evs []event.Event) []Record {
-	t.Helper()
+func encode(tb testing.TB, cfg EncoderConfig, evs []event.Event) []Record {
+	tb.Helper()
 	e := NewEncoder(cfg)
 	var recs []Record
 	first := uint64(1)
@@ -39,25 +39,25 @@ func encode(t testing.TB, cfg EncoderConfig, evs []event.Event) []Record {
 			err = e.Append(&evs[i])
 		}
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	flush()
 	return recs
 }
 
-func decode(t testing.TB, recs []Record) []event.Event {
-	t.Helper()
+func decode(tb testing.TB, recs []Record) []event.Event {
+	tb.Helper()
 	d := NewDecoder(Limits{})
 	var all []event.Event
 	for _, rec := range recs {
 		info, err := ParseInfo(Headers[Header](rec.Info))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		b, err := d.Decode(info, rec.Value)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, ev := range b.Events(nil) {
 			all = append(all, *ev.Clone())
@@ -68,7 +68,7 @@ func decode(t testing.TB, recs []Record) []event.Event {
 
 func TestEventsComeBackIdentical(t *testing.T) {
 	for _, n := range []int{1, 2, 16, 700, 4096, 9000} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			evs := makeEvents(n, uint64(n))
 			recs := encode(t, EncoderConfig{}, evs)
 			if d := cmp.Diff(evs, decode(t, recs), sameEvents...); d != "" {
@@ -108,7 +108,7 @@ func TestGoldenRecordKeepsItsBytes(t *testing.T) {
 	const file = "testdata/record_v1.arrow"
 	rec := encode(t, EncoderConfig{}, makeEvents(23, 5))[0]
 	if *update {
-		if err := os.WriteFile(file, rec.Value, 0o644); err != nil {
+		if err := os.WriteFile(file, rec.Value, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,7 +131,7 @@ func TestGoldenRecordKeepsItsBytes(t *testing.T) {
 func TestRecordIsCutAtItsByteLimit(t *testing.T) {
 	evs := makeEvents(4000, 2)
 	for i := range evs {
-		evs[i].UserAgent = fmt.Sprint(i) + strings.Repeat("x", 1000)
+		evs[i].UserAgent = strconv.Itoa(i) + strings.Repeat("x", 1000)
 	}
 	recs := encode(t, EncoderConfig{MaxBytes: 300_000}, evs)
 	for _, r := range recs {
@@ -198,21 +198,21 @@ func TestArrowReadsOurRecords(t *testing.T) {
 }
 
 // viaArrow writes a record batch with arrow-go's own writer.
-func viaArrow(t testing.TB, value []byte) []byte {
-	t.Helper()
+func viaArrow(tb testing.TB, value []byte) []byte {
+	tb.Helper()
 	r, err := ipc.NewReader(bytes.NewReader(value))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer r.Release()
 	rec, err := r.Read()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var out bytes.Buffer
 	w := ipc.NewWriter(&out, ipc.WithSchema(r.Schema()))
 	if err := errors.Join(w.Write(rec), w.Close()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out.Bytes()
 }
@@ -269,7 +269,7 @@ func TestSitesKeepTheirPartition(t *testing.T) {
 			t.Errorf("Partition(%q, %d) = %d, want %d", c.site, c.n, got, c.want)
 		}
 		h := fnv.New64a()
-		h.Write([]byte(c.site))
+		_, _ = h.Write([]byte(c.site))
 		if c.n > 0 && h.Sum64()%uint64(c.n) != uint64(c.want) {
 			t.Errorf("FNV-1a of %q modulo %d is %d", c.site, c.n, h.Sum64()%uint64(c.n))
 		}

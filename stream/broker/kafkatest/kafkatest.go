@@ -11,6 +11,7 @@ package kafkatest
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"encoding/binary"
 	"errors"
@@ -80,19 +81,19 @@ type Kafka struct {
 }
 
 // Start runs a broker for the time of a test.
-func Start(t testing.TB) *Kafka {
-	t.Helper()
+func Start(tb testing.TB) *Kafka {
+	tb.Helper()
 	if err := Available(); err != nil {
 		if slices.Contains(strings.Split(os.Getenv("WEIR_REQUIRE"), ","), "kafka") {
-			t.Fatalf("kafka is required: %v", err)
+			tb.Fatalf("kafka is required: %v", err)
 		}
-		t.Skipf("kafka: %v", err)
+		tb.Skipf("kafka: %v", err)
 	}
-	k, err := New(t.TempDir())
+	k, err := New(tb.TempDir())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(k.Kill)
+	tb.Cleanup(k.Kill)
 	return k
 }
 
@@ -129,11 +130,11 @@ func java(args ...string) *exec.Cmd {
 // one before Kafka does; then the start fails and says so.
 func freePorts(n int) (ports []string, err error) {
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close()
+		defer func() { _ = l.Close() }()
 		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 	}
 	return ports, nil
@@ -209,11 +210,11 @@ func (k *Kafka) Restart() error {
 // answers asks for the broker's metadata (request 3, version 1, no topics) and
 // wants one live broker in it.
 func answers(address string) error {
-	c, err := net.DialTimeout("tcp", address, time.Second)
+	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", address)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
 	request := []byte{0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0}
 	if _, err := c.Write(request); err != nil {
