@@ -14,10 +14,13 @@ import (
 // script signs in without looking at anything else. It ends with ctx or after
 // attempts tries.
 func Bot(ctx context.Context, ingress string, attempts int, count func(status int)) {
+	attack(ctx, counting{wire: live{ingress: ingress}, count: count}, attempts, func() bool { return ctx.Err() == nil })
+}
+
+func attack(ctx context.Context, w wire, attempts int, goOn func() bool) {
 	rng := rand.New(rand.NewPCG(11, 12)) //nolint:gosec // a repeatable demonstration
-	w := counting{wire: live{ingress: ingress}, count: count}
 	for i := range attempts {
-		if ctx.Err() != nil {
+		if !goOn() {
 			return
 		}
 		b := &browser{

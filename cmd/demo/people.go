@@ -41,6 +41,10 @@ func population(n int, rng *rand.Rand) []*person {
 	return people
 }
 
+// livePace lets the running demo's people think four times as fast as real ones,
+// so that there is something to see.
+const livePace = 0.25
+
 // visit is one visit to the shop. pace scales the thinking: 1 is a person's.
 func (p *person) visit(ctx context.Context, w wire, rng *rand.Rand, pace float64) error {
 	b := &browser{profile: p.profile, language: p.language, client: p.home, cookies: p.cookies, wire: w}
@@ -142,8 +146,7 @@ func Record(ctx context.Context, days int, until time.Time, keep func(*flow.Exch
 }
 
 // People lets n visitors at a time use the shop through the ingress until ctx
-// ends. They think four times as fast as real ones, so that there is something
-// to see. It reports how many of their requests were answered with each status.
+// ends, and calls count with the status of each answer.
 func People(ctx context.Context, ingress string, n int, count func(status int)) {
 	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same people as in the record
 	people := population(accounts, rng)
@@ -154,7 +157,7 @@ func People(ctx context.Context, ingress string, n int, count func(status int)) 
 			w := counting{wire: live{ingress: ingress}, count: count}
 			for round := 0; ctx.Err() == nil; round++ {
 				p := people[(i+round*n)%len(people)]
-				if err := p.visit(ctx, w, own, 0.25); err != nil {
+				if err := p.visit(ctx, w, own, livePace); err != nil {
 					w.pause(ctx, time.Second)
 				}
 			}
@@ -175,4 +178,35 @@ func (c counting) send(ctx context.Context, b *browser, method, target string, f
 		c.count(resp.status)
 	}
 	return resp, err
+}
+
+// RecordLive simulates what the running demo shows, n visitors at a time and the
+// bot from quiet on, for span after start, and calls keep with each exchange in
+// order of time; bot tells whose it is.
+func RecordLive(ctx context.Context, start time.Time, span, quiet time.Duration, n int, keep func(x *flow.Exchange, bot bool)) error {
+	people := population(accounts, rand.New(rand.NewPCG(1, 2))) //nolint:gosec // the same people as in the record
+	shop := NewShop()
+	type seen struct {
+		x   *flow.Exchange
+		bot bool
+	}
+	var all []seen
+	end := start.Add(span)
+	for i := range n {
+		rng := rand.New(rand.NewPCG(uint64(i), 7)) //nolint:gosec // as live
+		w := &recorder{shop: shop, clock: start.Add(time.Duration(i) * 100 * time.Millisecond), rng: rng, keep: func(x *flow.Exchange) { all = append(all, seen{x, false}) }}
+		for round := 0; w.clock.Before(end); round++ {
+			if err := people[(i+round*n)%len(people)].visit(ctx, w, rng, livePace); err != nil {
+				return err
+			}
+		}
+	}
+	w := &recorder{shop: shop, clock: start.Add(quiet), rng: rand.New(rand.NewPCG(3, 4)), keep: func(x *flow.Exchange) { all = append(all, seen{x, true}) }} //nolint:gosec // a simulation
+	attack(ctx, w, int(span/time.Second), func() bool { return w.clock.Before(end) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].x.Time.Before(all[j].x.Time) })
+	for i, s := range all {
+		s.x.ID = fmt.Sprintf("live-%06d", i)
+		keep(s.x, s.bot)
+	}
+	return nil
 }

@@ -51,8 +51,7 @@ type collecting struct {
 
 // sources starts every configured source and blocks until all have ended.
 func (c *collecting) sources(ctx context.Context) error {
-	var err error
-	if c.logs, err = openFollowers(c.Env, c.take); err != nil {
+	if err := c.openFollowers(); err != nil {
 		return err
 	}
 	done := make(chan error, len(c.logs)+1)
@@ -136,7 +135,7 @@ func (c *collecting) report() admin.Report {
 		if n, err := k.Counters(); err == nil {
 			for cause, lost := range n.Lost() {
 				if lost > 0 {
-					src.Lost["kernel_"+cause] = int64(lost)
+					rep.Notes = append(rep.Notes, fmt.Sprintf("kernel capture lost %d by %s", lost, cause))
 				}
 			}
 			rep.Notes = append(rep.Notes, fmt.Sprintf("kernel capture: %d exchanges, %d encrypted connections not seen into, %d transfers without bytes", n.Assembly.Exchanges, n.Kernel.TLSConns, n.Kernel.NoData))

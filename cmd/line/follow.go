@@ -1,9 +1,62 @@
 package line
 
-import "context"
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
 
-type follower struct{}
+	"github.com/weirproject/weir/collector/accesslog"
+)
 
-func (*follower) Run(context.Context) error { return nil }
-func (*follower) describe() string          { return "" }
-func openFollowers(Env, any) ([]*follower, error) { return nil, nil }
+// deadLetterBytes bounds the sample of lines that could not be parsed.
+const deadLetterBytes = 4 << 20
+
+// follower is one followed access log.
+type follower struct {
+	*accesslog.Follower
+	path, dead string
+}
+
+// openFollowers opens every configured log. Positions and unparseable lines are
+// kept in DATA/collect, one pair of files per log.
+func (c *collecting) openFollowers() error {
+	dir := filepath.Join(c.Config.Data, "collect")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("collector directory: %w", err)
+	}
+	metrics := accesslog.NewMetrics(c.metrics)
+	for _, l := range c.Config.Collect.AccessLogs {
+		format, err := accesslog.ParseFormat(l.Format)
+		if err != nil {
+			return fmt.Errorf("collect.accessLogs: %w", err)
+		}
+		path, err := filepath.Abs(l.Path)
+		if err != nil {
+			return fmt.Errorf("collect.accessLogs: %w", err)
+		}
+		sum := sha256.Sum256([]byte(path))
+		name := filepath.Join(dir, filepath.Base(path)+"-"+hex.EncodeToString(sum[:4]))
+		f := &follower{path: path, dead: name + ".rejected"}
+		f.Follower, err = accesslog.NewFollower(accesslog.FollowConfig{
+			Path: path, Format: format, Site: l.Site, Node: node(), PositionFile: name + ".position",
+			DeadLetter: accesslog.NewDeadLetter(f.dead, deadLetterBytes), Log: c.Log,
+			Flush: func(ctx context.Context) error { return c.events.Flush(ctx) },
+		}, metrics, c.take)
+		if err != nil {
+			return fmt.Errorf("access log %s: %w", path, err)
+		}
+		c.logs = append(c.logs, f)
+	}
+	return nil
+}
+
+func (f *follower) describe() string {
+	text := "follows " + f.path
+	if info, err := os.Stat(f.dead); err == nil && info.Size() > 0 {
+		text += "; lines that could not be parsed are sampled in " + f.dead
+	}
+	return text
+}

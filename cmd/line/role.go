@@ -27,7 +27,7 @@ type Env struct {
 	Config *config.Loaded
 	// File is the configuration's file, read again on SIGHUP; "" for defaults.
 	File string
-	Log    *slog.Logger
+	Log  *slog.Logger
 	// Version is shown in status and written to verdicts.
 	Version string
 	// Binary is the weir executable, for those who start children.

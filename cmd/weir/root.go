@@ -59,7 +59,7 @@ ingress with policies proven on your own traffic first.`,
 	f.BoolVarP(&g.verbose, "verbose", "v", false, "say more on stderr")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		newUp(g), newCollect(g), newProcess(g), newEnforce(g), newSink(g),
+		newUp(g), newCollect(g), newProcess(g), newEnforce(g), newSink(g), newReplay(g),
 		newSQL(g), newVerdicts(g), newExplain(g), newStatus(g), newDoctor(g), newPseudonym(g),
 		newAllowlists(g), newFlows(g), newConfig(g), newEnforcers(g), newSinks(g), newVersion(g), newChild(g),
 	)

@@ -242,4 +242,3 @@ func newSinks(g *global) *cobra.Command {
 	})
 	return cmd
 }
-
