@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/supervise"
 	"github.com/weirproject/weir/store/embedded"
 	"github.com/weirproject/weir/stream"
@@ -179,7 +180,11 @@ func (u *up) prepare() (release func(), err error) {
 	u.endOrphan("enforce")
 	_ = os.Remove(runFile(data, "store.json"))
 	u.config = runFile(data, "weir.yaml")
-	if err := u.Config.WriteFile(u.config); err != nil {
+	// Read back what the parts will read: the flags may have named flow maps.
+	if err = u.Config.WriteFile(u.config); err == nil {
+		u.Config, err = config.Load(u.config, os.LookupEnv)
+	}
+	if err != nil {
 		_ = lock.Close()
 		return nil, err
 	}
