@@ -186,7 +186,7 @@ func (t *texts) addHash(h event.Hash) {
 	for i := range 16 {
 		t.data = append(t.data, hexDigits[h>>(60-4*i)&15])
 	}
-	t.offs = binary.LittleEndian.AppendUint32(t.offs, uint32(len(t.data)))
+	t.mark()
 }
 
 func appendU64(b []byte, v uint64) []byte { return binary.LittleEndian.AppendUint64(b, v) }
