@@ -261,11 +261,9 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 			WithKind: uint8(event.KindRequestTemplate), With: uint64(k[event.KindRequestTemplate]),
 		})
 	}
-	f, t := k[event.KindFingerprint], k[event.KindRequestTemplate]
-	if f == 0 || t == 0 {
+	f := k[event.KindFingerprint]
+	if f == 0 {
 		return false
 	}
-	return c.Bind(threat.Bound{
-		At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f), WithKind: uint8(event.KindRequestTemplate), With: uint64(t),
-	})
+	return c.Bind(threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)})
 }

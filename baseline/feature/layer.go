@@ -27,7 +27,7 @@ func (c Config) Validate() error {
 // Subject tells the owners of Stats apart.
 type Subject uint8
 
-// The subjects of Stats. Tool is fingerprint and template together.
+// The subjects of Stats. Tool is a fingerprint.
 const (
 	SubjectActor Subject = iota + 1
 	SubjectObject
@@ -232,8 +232,8 @@ func (l *Layer) attempt(in *Input) {
 }
 
 func (l *Layer) tool(in *Input) {
-	if f, t := in.Event.Keys[event.KindFingerprint], in.Event.Keys[event.KindRequestTemplate]; f != 0 || t != 0 {
-		in.ByTool = l.row(SubjectTool, sketch.Join(in.Site.Key, sketch.Join(uint64(f), uint64(t))), in)
+	if f := in.Event.Keys[event.KindFingerprint]; f != 0 {
+		in.ByTool = l.row(SubjectTool, sketch.Join(in.Site.Key, uint64(f)), in)
 		in.ToolStep = in.ByTool.step(in)
 		in.ByTool.count(in, &in.ToolStep)
 	}

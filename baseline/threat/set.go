@@ -113,8 +113,7 @@ func SubjectID(in *feature.Input, s Subject) uint64 {
 	case Group:
 		return sketch.Join(in.Site.Key, in.Group)
 	case Tool:
-		k := &in.Event.Keys
-		return sketch.Join(in.Site.Key, sketch.Join(uint64(k[event.KindFingerprint]), uint64(k[event.KindRequestTemplate])))
+		return sketch.Join(in.Site.Key, uint64(in.Event.Keys[event.KindFingerprint]))
 	}
 	return 0
 }
