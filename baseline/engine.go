@@ -263,6 +263,10 @@ func (e *Engine) request(in *feature.Input) {
 		// them is the same for everybody and links nobody.
 		e.req.Template = 0
 	}
+	if in.Role == event.RoleLogin && e.layer.Stale(in) {
+		// A client with an old password says nothing about who else is who.
+		e.req.Attempt = false
+	}
 	switch in.Role {
 	case event.RoleLogin, event.RoleReset, event.RoleSignup:
 		e.req.Claimed = uint64(in.Event.Claimed)

@@ -79,11 +79,14 @@ type Actor struct {
 	forward                  uint32
 	session, client, finger  uint32
 	account                  uint32
-	bound                    uint32 // what joint last pointed here
-	generation               uint16
-	Site                     uint16
-	Attempts, Repeats        uint16
-	Merges                   uint16
+	bound                    uint32 // when the identifiers were last pointed here
+	// Home is when an account that knows the context was last seen here, in
+	// seconds; 0 never.
+	Home              uint32
+	generation        uint16
+	Site              uint16
+	Attempts, Repeats uint16
+	Merges            uint16
 	// Returned counts requests that brought back the session they were given.
 	Returned uint8
 	// Role is that of the last attempt.
@@ -92,7 +95,7 @@ type Actor struct {
 	// weight of each, in 1/8 nat.
 	Links   [NumTypes]uint8
 	Weights [NumTypes]uint8
-	pad     [6]uint8
+	pad     [2]uint8
 }
 
 type pair struct {

@@ -109,6 +109,9 @@ func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
 		// shared, not that it lives here.
 		r.ownAll(account, epoch, Session, Client, Joint)
 	}
+	if known == Familiar {
+		a.Home = max(1, q.Now)
+	}
 	if known == Familiar || !q.Mature && known == Unknown {
 		r.ownAll(account, epoch, Session, Device, Client, Joint, Fingerprint, Template, Object)
 		r.countOwner(q, account)

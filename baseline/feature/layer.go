@@ -249,6 +249,16 @@ func (l *Layer) row(s Subject, id uint64, in *Input) *Stats {
 	return &row.Val
 }
 
+// Stale says, before the event is counted, that its account was tried with the
+// same secret before.
+func (l *Layer) Stale(in *Input) bool {
+	if in.Secret == 0 || in.Object == 0 {
+		return false
+	}
+	s := l.Find(SubjectObject, sketch.Join(in.Site.Key, in.Object), in.Role)
+	return s != nil && s.Secrets.Has(in.Secret) && s.Secrets.Bits() < 40
+}
+
 // Evicted counts rows that made room for others.
 func (l *Layer) Evicted() uint64 {
 	return l.stats.Evicted() + l.routes.Evicted() + l.paths.Evicted()

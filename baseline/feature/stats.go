@@ -48,6 +48,9 @@ type Step struct {
 	// Changed: the same object with another secret; SameSecret: another object
 	// with the same secret.
 	Changed, SameSecret bool
+	// Stale: the same object was tried with the same secret before: a client that
+	// has an old password, not somebody who guesses.
+	Stale bool
 	// Gap is the time since the last attempt in milliseconds, -1 for the first.
 	Gap int64
 	// NewClient and NewSession: not seen before in the episode of this subject.
@@ -83,6 +86,7 @@ func (s *Stats) step(in *Input) Step {
 		st.Changed = in.Secret != 0 && in.Object != 0 && s.LastObject == object && s.LastSecret != uint32(in.Secret)
 		st.SameSecret = in.Secret != 0 && st.Switched && s.LastSecret == uint32(in.Secret)
 	}
+	st.Stale = in.Secret != 0 && in.Object != 0 && s.Secrets.Has(in.Secret) && s.Secrets.Bits() < 40
 	st.NewObject = in.Object != 0 && !s.Objects.Has(in.Object)
 	st.NewClient = !s.Clients.Has(uint64(e.Keys[event.KindClient]))
 	st.NewPrint = !s.Prints.Has(uint64(e.Keys[event.KindFingerprint]))

@@ -29,6 +29,9 @@ func (oat007) Facts() Facts {
 func (oat007) Observe(o *Observation) {
 	in := o.In
 	st, a := &in.ActorStep, in.ByActor
+	if in.ByObject != nil && in.ObjectStep.Stale {
+		return
+	}
 	// A bounded list of accounts tried over and over; the counter of accounts
 	// says nothing of returns once it is nearly full.
 	returned := st.Switched && !st.NewObject && a.Objects.Bits() < 40
@@ -82,10 +85,12 @@ func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionObserve, "the account knows this context"
 	case a.Fail < 6 || in.Secret != 0 && a.Secrets.Bits() < 5:
 		return event.ActionObserve, "fewer than 5 distinct secrets: somebody who mistypes"
-	case a.Quick*2 < a.N && a.Fail < 12 && a.Objects.Bits() < 4:
-		return event.ActionObserve, "human pace: fewer than 12 failures are a forgotten password"
-	case a.Quick*2 < a.N && a.Fail < 20 && a.Objects.Bits() < 4:
-		return event.ActionRateLimit, "human pace: fewer than 20 failures"
+	case a.Quick*2 < a.N && a.Fail < 18 && a.Objects.Bits() < 4:
+		return event.ActionObserve, "human pace: fewer than 18 failures are a forgotten password"
+	case a.Quick*2 < a.N && a.Fail < 25 && a.Objects.Bits() < 4:
+		return event.ActionRateLimit, "human pace: fewer than 25 failures"
+	case a.Success*4 > a.N:
+		return event.ActionObserve, "more than a quarter of the attempts succeed"
 	case in.Resolution.OwnersOfJoint >= 8:
 		return event.ActionChallenge, "8 proved owners share address and fingerprint"
 	}

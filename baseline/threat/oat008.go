@@ -22,7 +22,12 @@ func (oat008) Facts() Facts {
 	}
 }
 
-func (oat008) Observe(o *Observation) { attemptParts(o) }
+func (oat008) Observe(o *Observation) {
+	if in := o.In; in.ByObject != nil && in.ObjectStep.Stale {
+		return
+	}
+	attemptParts(o)
+}
 
 func (oat008) Cap(o *Observation, _ Subject) (event.Action, string) {
 	in := o.In
@@ -37,8 +42,8 @@ func (oat008) Cap(o *Observation, _ Subject) (event.Action, string) {
 		return event.ActionRateLimit, "fewer than 3 accounts and 3 contexts: a stale client is not a campaign"
 	case in.Guessed && a.Fail < 8:
 		return event.ActionRateLimit, "log-ins guessed from paths: fewer than 8 failures"
-	case a.Success*2 > a.N:
-		return event.ActionRateLimit, "most attempts succeed"
+	case a.Success*4 > a.N:
+		return event.ActionObserve, "more than a quarter of the attempts succeed"
 	case in.Resolution.OwnersOfJoint >= 8:
 		return event.ActionChallenge, "8 proved owners share address and fingerprint"
 	}

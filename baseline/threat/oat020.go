@@ -23,7 +23,13 @@ func (oat020) Observe(o *Observation) {
 	if in := o.In; in.Outcome == event.OutcomeFailure || in.Guessed {
 		return
 	}
+	if in := o.In; in.Refused && !in.ActorStep.Switched {
+		return
+	}
 	oat020Trial.observe(o)
+	if known(o.In) {
+		o.Add(Actor, partObjects, -2500, milli(o.In.ByActor.Objects.Count()), 1000)
+	}
 }
 
 func (oat020) Cap(o *Observation, s Subject) (event.Action, string) {
@@ -32,8 +38,10 @@ func (oat020) Cap(o *Observation, s Subject) (event.Action, string) {
 	}
 	in := o.In
 	a := in.ByActor
-	quick := a.GapMean < 60000
+	quick := a.GapMean < 5000 || o.Mature() && in.Unowned && a.GapMean < 60000
 	switch {
+	case known(in):
+		return event.ActionObserve, "the accounts know this context: an agency or a shared machine"
 	case a.Objects.Bits() < 8 && in.Conduct.Owners.Bits() < 8:
 		return event.ActionObserve, "fewer than 8 accounts: a family or an office"
 	case in.Conduct.Assets*2 > in.Conduct.Pages || !quick:

@@ -17,7 +17,8 @@ func shared(in *feature.Input) bool {
 // has used for a long time: a tester, a support desk, somebody with sixty tabs,
 // not a stranger.
 func known(in *feature.Input) bool {
-	return in.Resolution.Familiarity == actor.Familiar || in.Conduct.Home > 0
+	return in.Resolution.Familiarity == actor.Familiar || in.Conduct.Home > 0 ||
+		in.Identity.Home != 0 && in.Sec-min(in.Sec, in.Identity.Home) < 86400
 }
 
 // webCap is the structural cap of detectors that see plain requests. enough says
@@ -28,12 +29,23 @@ func webCap(o *Observation, s Subject, enough, massive bool, why string) (event.
 		return softwareCap(o)
 	case !enough:
 		return event.ActionObserve, why
-	case known(o.In) && massive, shared(o.In):
+	case (known(o.In) || shared(o.In)) && massive:
 		return event.ActionRateLimit, "proved owners use this identity"
 	case known(o.In):
 		return event.ActionObserve, "a known account in a place it knows"
+	case shared(o.In):
+		return event.ActionObserve, "several proved owners share this identity"
+	case o.likePeople() && !massive:
+		return event.ActionObserve, "software that proved owners use, and fewer than 80 documents in two minutes"
 	}
 	return event.ActionBlock, ""
+}
+
+// likePeople says that the actor's software is what proved owners use too, and
+// that it has not yet asked for more than somebody who opens many tabs.
+func (o *Observation) likePeople() bool {
+	in := o.In
+	return o.Mature() && !in.Unowned && in.Site.Headers != 0 && (in.Conduct.Pages < 80 || in.Conduct.Last-in.Conduct.Begin < 120)
 }
 
 // softwareCap holds verdicts about software to software that nobody owns and that
