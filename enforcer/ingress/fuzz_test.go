@@ -73,7 +73,7 @@ func FuzzGate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, piece byte) {
 		var causes []cause
 		conn := &memConn{in: bytes.NewReader(in), piece: int(piece)}
-		fc := &frontConn{Conn: conn, gate: testGate(&causes), info: &connInfo{}}
+		fc := newFrontConn(conn, testGate(&causes), &connInfo{})
 		br := bufio.NewReader(fc)
 		for range 100 {
 			if _, err := br.Peek(1); err != nil || fc.state == gateRaw {

@@ -70,20 +70,42 @@ type frontConn struct {
 	chunks   chunkScanner
 	begun    time.Time // first byte of the current head or body
 
-	mu       sync.Mutex // guards limit and the deadline's order
-	limit    time.Time  // what net/http set
-	ownLimit bool       // our deadline is in force instead of limit
-	writeMu  sync.Mutex
-	dead     bool        // under writeMu
-	linger   atomic.Bool // input that nobody will read may follow
+	// Deadlines reach the socket only when a read really waits there: net/http
+	// sets six for every request.
+	mu      sync.Mutex
+	wake    sync.Cond // on mu
+	limit   time.Time // what net/http wants
+	applied time.Time // what the socket has
+	reading bool      // somebody is in Conn.Read
+	own     bool      // and our own deadline is the one in force
+	watched bool      // the handler wants to know when the client leaves
+	closed  bool
+
+	writeMu sync.Mutex
+	dead    bool        // under writeMu
+	linger  atomic.Bool // input that nobody will read may follow
 }
 
-// SetReadDeadline records what net/http wants; our own deadlines go below it.
+func newFrontConn(c net.Conn, g *gate, info *connInfo) *frontConn {
+	fc := &frontConn{Conn: c, gate: g, info: info}
+	fc.wake.L = &fc.mu
+	info.front = fc
+	return fc
+}
+
+// SetReadDeadline notes what net/http wants; a read that waits feels it at once.
 func (c *frontConn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.limit, c.ownLimit = t, false
-	return c.Conn.SetReadDeadline(t)
+	c.limit, c.own = t, false
+	if isPast(t) {
+		c.wake.Broadcast()
+	}
+	if c.reading {
+		c.applied = t
+		return c.Conn.SetReadDeadline(t)
+	}
+	return nil
 }
 
 // SetDeadline sets both deadlines.
@@ -94,32 +116,76 @@ func (c *frontConn) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-// bound puts deadline in force for the next read unless net/http's is earlier.
-// A deadline in the past (net/http ending its background read) always stays.
-func (c *frontConn) bound(deadline time.Time) {
+// isPast reports a deadline by which net/http ends a read, not one that expired.
+func isPast(t time.Time) bool { return !t.IsZero() && t.Unix() <= 1 }
+
+// read reads from the connection under net/http's deadline or own, whichever is
+// earlier; zero is none.
+func (c *frontConn) read(p []byte, own time.Time) (int, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.limit.IsZero() || deadline.Before(c.limit) {
-		c.ownLimit = true
-		_ = c.Conn.SetReadDeadline(deadline)
+	c.reading, c.own = true, false
+	want := c.limit
+	if !own.IsZero() && (want.IsZero() || own.Before(want)) {
+		want, c.own = own, true
 	}
+	err := c.apply(want)
+	c.mu.Unlock()
+	n := 0
+	if err == nil {
+		n, err = c.Conn.Read(p)
+	}
+	c.mu.Lock()
+	c.reading = false
+	c.mu.Unlock()
+	return n, err
 }
 
-// unbound puts net/http's deadline back in force.
-func (c *frontConn) unbound() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ownLimit {
-		c.ownLimit = false
-		_ = c.Conn.SetReadDeadline(c.limit)
+// apply sets the socket's deadline, unless it has one that ends at most a quarter
+// of the wait too early: an idle connection is so closed after 45 to 60 s of 60.
+func (c *frontConn) apply(want time.Time) error {
+	if want.Equal(c.applied) {
+		return nil
 	}
+	if early := want.Sub(c.applied); !want.IsZero() && !c.applied.IsZero() && early > 0 && early < time.Until(want)/4 {
+		return nil
+	}
+	c.applied = want
+	return c.Conn.SetReadDeadline(want)
 }
 
 // timedOut reports whether err is our own deadline.
 func (c *frontConn) timedOut(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ownLimit && errors.Is(err, os.ErrDeadlineExceeded)
+	return c.own && errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// watch lets net/http's background read really wait for the client. Until the
+// handler asks, it only waits to be ended, which most requests are before they
+// would care whether the client is still there.
+func (c *frontConn) watch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.watched {
+		c.watched = true
+		c.wake.Broadcast()
+	}
+}
+
+// park waits until watch, or until net/http ends its background read.
+func (c *frontConn) park() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.watched && !c.closed && !isPast(c.limit) {
+		c.wake.Wait()
+	}
+	switch {
+	case c.closed:
+		return net.ErrClosed
+	case isPast(c.limit):
+		return os.ErrDeadlineExceeded
+	}
+	return nil
 }
 
 func (c *frontConn) Write(p []byte) (int, error) {
@@ -176,11 +242,11 @@ func (c *frontConn) readRaw(p []byte) (int, error) {
 		return n, nil
 	}
 	c.buf = nil
-	return c.Conn.Read(p)
+	return c.read(p, time.Time{})
 }
 
-// fill reads once into buf.
-func (c *frontConn) fill() error {
+// fill reads once into buf, until own at the latest.
+func (c *frontConn) fill(own time.Time) error {
 	if c.r > 0 && c.r == len(c.buf) {
 		c.buf, c.r = c.buf[:0], 0
 	}
@@ -189,7 +255,7 @@ func (c *frontConn) fill() error {
 		copy(grown, c.buf[c.r:])
 		c.buf, c.r = grown, 0
 	}
-	n, err := c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
+	n, err := c.read(c.buf[len(c.buf):cap(c.buf)], own)
 	c.buf = c.buf[:len(c.buf)+n]
 	if n > 0 {
 		return nil
@@ -201,7 +267,10 @@ func (c *frontConn) fill() error {
 // current request, which stays in buf for the check of its head.
 func (c *frontConn) peek(p []byte) (int, error) {
 	for c.skipEmptyLines(); len(c.buf) == c.r || len(c.buf) == c.r+1 && c.buf[c.r] == '\r'; c.skipEmptyLines() {
-		if err := c.fill(); err != nil {
+		if err := c.park(); err != nil {
+			return 0, err
+		}
+		if err := c.fill(time.Time{}); err != nil {
 			return 0, err
 		}
 	}
@@ -220,6 +289,7 @@ func (c *frontConn) skipEmptyLines() {
 // readHead reads on until buf holds a whole head and checks it.
 func (c *frontConn) readHead() error {
 	for {
+		var own time.Time
 		c.skipEmptyLines()
 		if len(c.buf) > c.r {
 			if c.begun.IsZero() {
@@ -237,9 +307,9 @@ func (c *frontConn) readHead() error {
 			if len(c.buf)-c.r > c.gate.headLimit {
 				return c.refuse(causeHeadTooLarge)
 			}
-			c.bound(c.begun.Add(c.gate.headTimeout))
+			own = c.begun.Add(c.gate.headTimeout)
 		}
-		if err := c.fill(); err != nil {
+		if err := c.fill(own); err != nil {
 			if len(c.buf) > c.r && errors.Is(err, os.ErrDeadlineExceeded) { // ours or net/http's
 				return c.refuse(causeHeadTimeout)
 			}
@@ -296,7 +366,9 @@ func (c *frontConn) acceptHead(end int) error {
 	}
 	c.served = true
 	c.scanned, c.line, c.received, c.begun = 0, 0, 0, time.Time{}
-	c.unbound()
+	c.mu.Lock()
+	c.watched = false
+	c.mu.Unlock()
 	return nil
 }
 
@@ -347,7 +419,6 @@ func (c *frontConn) readChunked(p []byte) (int, error) {
 func (c *frontConn) bodyDone() {
 	c.state, c.begun = gateHead, time.Time{}
 	c.linger.Store(false)
-	c.unbound()
 }
 
 // readBody reads body bytes. A client that stalls for the idle time, or sends a
@@ -369,8 +440,7 @@ func (c *frontConn) readBody(p []byte) (int, error) {
 			deadline = slow
 		}
 	}
-	c.bound(deadline)
-	n, err := c.Conn.Read(p)
+	n, err := c.read(p, deadline)
 	c.received += int64(n)
 	if err != nil && c.timedOut(err) {
 		c.gate.reject(causeBodyTimeout)
@@ -406,6 +476,10 @@ func (c *frontConn) kill(answer []byte) {
 // connection and may take the answer with it before the client read it (RFC 9112
 // section 9.6).
 func (c *frontConn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.wake.Broadcast()
+	c.mu.Unlock()
 	if c.linger.CompareAndSwap(true, false) && !c.gate.hard.Load() && closeWrite(c.Conn) == nil {
 		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)

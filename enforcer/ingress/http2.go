@@ -50,6 +50,9 @@ func (h *http2Upstreams) close() {
 func (x *exchange) forwardHTTP2(up *upstream) (abort bool) {
 	ctx, cancel := context.WithCancel(x.r.Context())
 	defer cancel()
+	if x.conn.front != nil {
+		x.conn.front.watch()
+	}
 	req := x.http2Request(ctx, up)
 	_ = x.controller().EnableFullDuplex()
 	transport := x.s.fallback.clear

@@ -148,16 +148,11 @@ func (f *front) prepare(st *state, base *baseConn) (net.Conn, error) {
 	if cs.NegotiatedProtocol == "h2" {
 		return tc, nil
 	}
-	fc := &frontConn{Conn: tc, gate: f.s.gate(st), info: info}
-	info.front = fc
-	return fc, nil
+	return newFrontConn(tc, f.s.gate(st), info), nil
 }
 
 func (f *front) plain(st *state, base *baseConn) net.Conn {
-	info := f.info(st, base)
-	fc := &frontConn{Conn: base, gate: f.s.gate(st), info: info}
-	info.front = fc
-	return fc
+	return newFrontConn(base, f.s.gate(st), f.info(st, base))
 }
 
 func (f *front) info(st *state, base *baseConn) *connInfo {

@@ -94,7 +94,7 @@ func (x *exchange) roundTrip(up *upstream) (*sent, error) {
 		c := &x.sent
 		c.upConn, c.streaming, c.bodyErr = conn, false, nil
 		conn.reset()
-		x.wait = waiter{ctx: x.r.Context(), limit: x.st.cfg.Timeouts.Upstream}
+		x.wait = waiter{ctx: x.r.Context(), front: x.conn.front, limit: x.st.cfg.Timeouts.Upstream}
 		if err = x.send(c); err == nil {
 			return c, nil
 		}

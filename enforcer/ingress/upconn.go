@@ -47,6 +47,9 @@ type waiter struct {
 	ctx context.Context
 	// limit bounds the wait for one read; 0 is none.
 	limit time.Duration
+	// front is asked to watch the client once a wait becomes long; nil on HTTP/2,
+	// which watches by itself.
+	front *frontConn
 	// x is told of waits while a body streams; nil before that.
 	x *exchange
 	// eager: what was written goes out before every read that may wait; else only
@@ -103,6 +106,9 @@ func (c *upConn) read(wt *waiter, p []byte) (int, error) {
 			wt.x.slow()
 			wt.x.flush()
 			wt.eager = true
+		}
+		if wt.front != nil {
+			wt.front.watch()
 		}
 		conn := c.conn
 		c.stop = context.AfterFunc(wt.ctx, func() { _ = conn.Close() })
