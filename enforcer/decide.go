@@ -76,7 +76,7 @@ func (e *Enforcer) Decide(ev *event.Event) (out verdict.Decision) {
 		d.finish()
 		return d.out
 	}
-	d.scratch = scratches.Get().(*scratch) //nolint:errcheck // the pool holds nothing else
+	d.scratch = scratches.Get().(*scratch)
 	d.found = e.table.Match(ev, ev.Time, d.matches[:0])
 	switch {
 	case len(d.found) > 0:
@@ -192,6 +192,10 @@ func (d *decision) evaluate() (wasm.Proposal, bool) {
 func (d *decision) call() (wasm.Proposal, error) {
 	d.policy = d.e.hold()
 	defer d.policy.leave() // also when it panics
+	if clock := d.s.cfg.Clock; clock != nil {
+		began := clock()
+		defer func() { d.policy.counters.exec.Observe(float64(clock()-began) / 1e9) }()
+	}
 	return d.policy.Evaluate(&d.frame)
 }
 

@@ -131,6 +131,10 @@ func (e *Enforcer) SwapPolicy(p Policy) Policy {
 	return old.Policy
 }
 
+// PolicyRefused counts a policy that could not be loaded; the one in force
+// stays.
+func (e *Enforcer) PolicyRefused() { e.metrics.loads.WithLabelValues("refused").Inc() }
+
 func (e *Enforcer) install(p Policy) *policyInForce {
 	e.metrics.setPolicy(p)
 	return e.policy.Swap(&policyInForce{Policy: p, counters: e.metrics.rules(p), drained: make(chan struct{})})

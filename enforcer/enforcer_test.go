@@ -29,11 +29,11 @@ const (
 	second = int64(time.Second)
 )
 
-func newEnforcer(t testing.TB, cfg enforcer.Config) *enforcer.Enforcer {
-	t.Helper()
+func newEnforcer(tb testing.TB, cfg enforcer.Config) *enforcer.Enforcer {
+	tb.Helper()
 	e, err := enforcer.New(cfg, nil, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return e
 }
@@ -77,8 +77,8 @@ func request() *event.Event {
 	return ev
 }
 
-func decide(t testing.TB, e *enforcer.Enforcer, ev *event.Event) verdict.Decision {
-	t.Helper()
+func decide(tb testing.TB, e *enforcer.Enforcer, ev *event.Event) verdict.Decision {
+	tb.Helper()
 	return e.Decide(ev)
 }
 
@@ -156,13 +156,19 @@ func TestTheStrongestInForceActsAndAllAreRecorded(t *testing.T) {
 	}{
 		{"stronger wins", []*verdict.Verdict{give(1, event.ActionObserve), give(2, event.ActionBlock)}, event.ActionBlock, event.ActionBlock, event.ModeEnforce, 2},
 		{"a shadowed one only proposes", []*verdict.Verdict{give(1, event.ActionBlock, shadowed)}, event.ActionAllow, event.ActionBlock, event.ModeShadow, 1},
-		{"one in force below a shadowed one acts", []*verdict.Verdict{give(1, event.ActionBlock, shadowed), give(2, event.ActionObserve)},
-			event.ActionObserve, event.ActionBlock, event.ModeEnforce, 2},
+		{
+			"one in force below a shadowed one acts",
+			[]*verdict.Verdict{give(1, event.ActionBlock, shadowed), give(2, event.ActionObserve)},
+			event.ActionObserve, event.ActionBlock, event.ModeEnforce, 2,
+		},
 		{"an allow verdict beats all", []*verdict.Verdict{give(1, event.ActionBlock), give(2, event.ActionAllow)}, event.ActionAllow, event.ActionAllow, event.ModeEnforce, 2},
 		{"a target account alone", []*verdict.Verdict{give(1, event.ActionBlock, bind("target_account"))}, event.ActionObserve, event.ActionObserve, event.ModeEnforce, 1},
 		{"a network alone", []*verdict.Verdict{give(1, event.ActionBlock, bind("client_net", "asn"))}, event.ActionObserve, event.ActionObserve, event.ModeEnforce, 1},
-		{"a target account with a template", []*verdict.Verdict{give(1, event.ActionBlock, bind("target_account", "request_template"))},
-			event.ActionBlock, event.ActionBlock, event.ModeEnforce, 1},
+		{
+			"a target account with a template",
+			[]*verdict.Verdict{give(1, event.ActionBlock, bind("target_account", "request_template"))},
+			event.ActionBlock, event.ActionBlock, event.ModeEnforce, 1,
+		},
 		{"a site verdict is capped", []*verdict.Verdict{give(1, event.ActionBlock, func(v *verdict.Verdict) {
 			v.Scope, v.Binds = verdict.ScopeSite, []verdict.Group{{Routes: []string{"/api/login"}}}
 		})}, event.ActionChallenge, event.ActionChallenge, event.ModeEnforce, 1},
@@ -188,8 +194,10 @@ func TestAnAllowlistAlwaysWins(t *testing.T) {
 	list := enforcer.Allowlist{Name: "office", Reason: "own staff", Clients: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 300 {
-		e := newEnforcer(t, enforcer.Config{Mode: event.ModeEnforce, Allowlists: []enforcer.Allowlist{list}, StaleAfter: time.Minute,
-			Sites: []enforcer.Site{{Name: "shop", Fail: enforcer.Fail(rng.IntN(3))}}})
+		e := newEnforcer(t, enforcer.Config{
+			Mode: event.ModeEnforce, Allowlists: []enforcer.Allowlist{list}, StaleAfter: time.Minute,
+			Sites: []enforcer.Site{{Name: "shop", Fail: enforcer.Fail(rng.IntN(3))}},
+		})
 		for n := range rng.IntN(4) {
 			e.Apply(give(n, event.Action(rng.IntN(6)+2), bind(event.Kind(rng.IntN(int(event.NumKinds))).String())))
 		}
@@ -650,6 +658,8 @@ func TestMetrics(t *testing.T) {
 		"weir_verdicts_active action=block mode=enforce scope=site":      0,
 		"weir_verdicts_received_total outcome=duplicate":                 1,
 		"weir_decisions_total action=block mode=enforce proposed=block":  1,
+		"weir_policy_loads_total status=loaded":                          1,
+		"weir_rule_exec_seconds rule=strongest":                          2,
 		"weir_verdict_to_enforced_seconds":                               2,
 		"weir_policy_info hash= version=1":                               1,
 		"weir_rule_errors_total mode=enforce rule=strongest version=1":   0,
@@ -674,11 +684,11 @@ func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	out := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			name := f.GetName()
+			name := []string{f.GetName()}
 			for _, l := range m.GetLabel() {
-				name += " " + l.GetName() + "=" + l.GetValue()
+				name = append(name, l.GetName()+"="+l.GetValue())
 			}
-			out[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			out[strings.Join(name, " ")] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}
 	return out

@@ -136,9 +136,9 @@ func arriving(l table.Limit, ev *event.Event) int64 {
 		return 1
 	case table.LimitCost:
 		return ev.Cost
-	default:
-		return 0
+	case table.LimitBytes, table.LimitSeconds: // known after the answer
 	}
+	return 0
 }
 
 // answered returns the units that are known only after the answer.
@@ -148,7 +148,7 @@ func answered(l table.Limit, ev *event.Event) int64 {
 		return ev.RequestBytes + ev.ResponseBytes
 	case table.LimitSeconds:
 		return ev.Duration
-	default:
-		return 0
+	case table.LimitRequests, table.LimitCost: // taken on arrival
 	}
+	return 0
 }

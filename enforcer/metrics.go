@@ -24,6 +24,8 @@ type metrics struct {
 	would     *prometheus.CounterVec
 	errors    *prometheus.CounterVec
 	info      *prometheus.GaugeVec
+	loads     *prometheus.CounterVec
+	exec      *prometheus.HistogramVec
 	// cached saves the label look-ups of decided; copied when it grows, which
 	// it does once per rule, mode and pair of actions.
 	cached atomic.Pointer[map[decidedKey]decidedCounters]
@@ -38,7 +40,10 @@ type decidedKey struct {
 
 type decidedCounters struct{ decisions, matches, blocks, would prometheus.Counter }
 
-type ruleCounters struct{ errors prometheus.Counter }
+type ruleCounters struct {
+	errors prometheus.Counter
+	exec   prometheus.Observer
+}
 
 func newMetrics(reg prometheus.Registerer, e *Enforcer) (*metrics, error) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -56,14 +61,19 @@ func newMetrics(reg prometheus.Registerer, e *Enforcer) (*metrics, error) {
 		blocks:    counter("weir_rule_blocks_total", "Requests refused by a rule.", "rule", "version", "mode"),
 		would:     counter("weir_rule_would_block_total", "Requests a rule would have refused outside shadow.", "rule", "version", "mode"),
 		errors:    counter("weir_rule_errors_total", "Policy calls that trapped, ran out of fuel or answered nonsense.", "rule", "version", "mode"),
-		info:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_policy_info", Help: "The policy in force."}, []string{"hash", "version"}),
+		loads:     counter("weir_policy_loads_total", "Policies put in force or refused.", "status"),
+		exec: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "weir_rule_exec_seconds", Help: "Time of one policy call; measured where the enforcer has a clock.",
+			Buckets: []float64{1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3, 1e-2},
+		}, []string{"rule"}),
+		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_policy_info", Help: "The policy in force."}, []string{"hash", "version"}),
 	}
 	m.cached.Store(&map[decidedKey]decidedCounters{})
 	if reg == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.enforced, m.panics, m.decisions, m.allow, m.matches, m.blocks, m.would, m.errors, m.info, tableCollector{e},
+		m.enforced, m.panics, m.decisions, m.allow, m.matches, m.blocks, m.would, m.errors, m.info, m.loads, m.exec, tableCollector{e},
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -75,10 +85,14 @@ func newMetrics(reg prometheus.Registerer, e *Enforcer) (*metrics, error) {
 func (m *metrics) allowlisted(rule string) prometheus.Counter { return m.allow.WithLabelValues(rule) }
 
 func (m *metrics) rules(p Policy) *ruleCounters {
-	return &ruleCounters{errors: m.errors.WithLabelValues(p.Name(), p.Version(), event.ModeEnforce.String())}
+	return &ruleCounters{
+		errors: m.errors.WithLabelValues(p.Name(), p.Version(), event.ModeEnforce.String()),
+		exec:   m.exec.WithLabelValues(p.Name()),
+	}
 }
 
 func (m *metrics) setPolicy(p Policy) {
+	m.loads.WithLabelValues("loaded").Inc()
 	m.info.Reset()
 	m.info.WithLabelValues(p.Hash(), p.Version()).Set(1)
 }

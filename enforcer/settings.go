@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -59,9 +60,7 @@ func compile(cfg Config) (*settings, error) {
 		verdict.ScopeRequest: event.ActionBlock, verdict.ScopeSession: event.ActionBlock, verdict.ScopeActor: event.ActionBlock,
 		verdict.ScopeCohort: event.ActionBlock, verdict.ScopeSite: event.ActionChallenge,
 	}
-	for scope, a := range cfg.ScopeCaps {
-		s.capOf[scope] = a
-	}
+	maps.Copy(s.capOf, cfg.ScopeCaps)
 	return s, nil
 }
 
@@ -102,6 +101,7 @@ func canCarry(cfg Config, site Site, a event.Action) bool {
 		if site.RedirectTo == "" {
 			return false
 		}
+	case event.ActionNone, event.ActionRateLimit, event.ActionChallenge, event.ActionRewrite:
 	}
 	return cfg.Actions == nil || slices.Contains(cfg.Actions, a)
 }
@@ -240,8 +240,8 @@ func checkLimit(l verdict.Limit) error {
 		return nil
 	}
 	per, err := time.ParseDuration(l.Per)
-	if err != nil || per < time.Second {
-		return fmt.Errorf("per %q: want a duration of at least 1s", l.Per)
+	if err != nil || per < time.Second || per > 366*24*time.Hour {
+		return fmt.Errorf("per %q: want a duration from 1s to 366 days", l.Per)
 	}
 	n := 0
 	for _, amount := range [...]int64{l.Requests, l.Bytes, l.Seconds, l.Cost} {

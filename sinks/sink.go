@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -219,9 +220,9 @@ func (s *Sink) keepSaving(ctx context.Context) {
 func (s *Sink) next(topic string) map[int32]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := map[int32]int64{}
-	for p, o := range s.position[topic] {
-		out[p] = o
+	out := maps.Clone(s.position[topic])
+	if out == nil {
+		out = map[int32]int64{}
 	}
 	return out
 }

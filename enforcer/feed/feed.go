@@ -143,7 +143,7 @@ func (c *Client) Run(ctx context.Context) error {
 		begun := time.Now()
 		err := c.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is Run's ordinary end
 		}
 		c.failures.Add(1)
 		c.log.Warn("verdict feed interrupted; the last verdicts stay in force", "url", c.cfg.URL, "err", err)

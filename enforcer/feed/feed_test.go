@@ -3,6 +3,7 @@ package feed_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -41,7 +42,7 @@ func (r *recorder) add(s string) {
 func (r *recorder) Receive(v *verdict.Verdict, live bool) error {
 	r.add(fmt.Sprintf("%s %v", v.ID, live))
 	if v.ID == "bad" {
-		return fmt.Errorf("refused")
+		return errors.New("refused")
 	}
 	return nil
 }

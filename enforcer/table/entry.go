@@ -71,13 +71,13 @@ func (e Entry) IDHash() uint64 {
 // the verdict itself.
 func (e Entry) ActorHash() uint64 {
 	at := e.actorAt()
-	b, next := e.b[at:at+8], 0
-	if e.b[3]&flagLongActor != 0 {
-		if b, next = e.str(at); next == at+1 {
-			return e.IDHash()
-		}
+	if e.b[3]&flagLongActor == 0 {
+		return fnv64(fnvOffset, e.b[at:at+8])
 	}
-	return fnv64(fnvOffset, b)
+	if b, _ := e.str(at); len(b) > 0 {
+		return fnv64(fnvOffset, b)
+	}
+	return e.IDHash()
 }
 
 // idBytes returns the id's stored bytes and where the actor begins.

@@ -140,11 +140,11 @@ func (t *Table) addPosting(k uint64, bit uint32, p uint64) {
 	x := t.room()
 	x.kinds.Or(bit)
 	v := x.get(k)
-	switch {
-	case v == 0:
+	switch v {
+	case 0:
 		x.set(k, p)
 		return
-	case v == p:
+	case p:
 		return
 	}
 	list := t.postingList(k, v)

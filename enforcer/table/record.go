@@ -154,13 +154,19 @@ func encode(v *verdict.Verdict) ([]byte, error) {
 
 // tombstone is a revoked verdict's record: identity and expiry only.
 func tombstone(v *verdict.Verdict) []byte {
-	t := *v
-	t.Threats = nil
 	scope, _ := scopeCode(v.Scope)
-	b := appendHead(nil, &t, scope)
-	b[3] |= flagRevoked
-	binary.LittleEndian.PutUint16(b[48:], uint16(len(b)))
-	return b
+	return bury(appendHead(nil, v, scope))
+}
+
+// bury makes a tombstone of a record, in place.
+func bury(b []byte) []byte {
+	_, end := Entry{b}.str(Entry{b}.siteAt())
+	b[3] = b[3]&^flagLimit | flagRevoked
+	binary.LittleEndian.PutUint16(b[48:], uint16(end))
+	b[50], b[51] = 0, 0 // groups, threats
+	b[52], b[53] = 0, 0
+	clear(b[56:recordHead])
+	return b[:end]
 }
 
 // appendHead writes the fixed part, id, actor and site; b is empty.
@@ -230,6 +236,12 @@ const (
 	LimitCost
 )
 
+// Bounds of a rate limit: they keep its arithmetic within 64 bits.
+const (
+	maxPeriod    = int64(366 * 24 * time.Hour)
+	maxAllowance = 1 << 40
+)
+
 func appendLimit(b []byte, l *verdict.Limit) ([]byte, error) {
 	if l == nil {
 		return b, nil
@@ -242,12 +254,12 @@ func appendLimit(b []byte, l *verdict.Limit) ([]byte, error) {
 	}
 	per, err := time.ParseDuration(l.Per)
 	switch {
-	case err != nil || per < time.Second || per > 366*24*time.Hour:
+	case err != nil || per < time.Second || int64(per) > maxPeriod:
 		return nil, malformed("limit.per %q, want a duration from 1s to 366 days", l.Per)
 	case n != 1 || amount < 0:
 		return nil, malformed("limit has %d allowances, want exactly one above 0", n)
-	case amount > 1<<40:
-		return nil, malformed("limit of %d, want at most %d", amount, int64(1)<<40)
+	case amount > maxAllowance:
+		return nil, malformed("limit of %d, want at most %d", amount, int64(maxAllowance))
 	}
 	key := uint8(LimitKeyActor)
 	if l.Key != "actor" && l.Key != "" {

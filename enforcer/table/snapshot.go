@@ -10,8 +10,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
 )
 
 // A snapshot file:
@@ -147,15 +149,32 @@ func (t *Table) Load(r io.Reader, now int64) (int, error) {
 	if len(body) != 0 {
 		return 0, fmt.Errorf("%w: %d bytes after the last record", ErrCorrupt, len(body))
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	loaded := 0
 	for _, record := range verdicts {
-		v := Entry{record}.Verdict()
-		if o, _ := t.Apply(&v, now); o == Added || o == Updated || o == Revoked {
+		e := Entry{record}
+		key := keyOfRecord(e)
+		o, old := t.seen(key, e.Revision())
+		if !old {
+			o = t.applyRecord(key, record, now)
+		}
+		t.counts.Outcomes[o]++
+		if o == Added || o == Updated || o == Revoked {
 			loaded++
 		}
 	}
-	t.SetPosition(position)
+	t.position = position
 	return loaded, nil
+}
+
+func keyOfRecord(e Entry) (k idKey) {
+	b, _ := e.idBytes()
+	if e.b[3]&flagLongID != 0 {
+		return keyOfID(string(b))
+	}
+	copy(k[:], b)
+	return k
 }
 
 func openSnapshot(b []byte) (position string, count uint64, body []byte, err error) {
@@ -180,19 +199,16 @@ func openSnapshot(b []byte) (position string, count uint64, body []byte, err err
 	return string(b[head : head+n]), binary.LittleEndian.Uint64(b[16:]), b[head+n : end], nil
 }
 
-// checkRecord walks a foreign record within bounds, so that Entry's accessors
-// are safe on it; Apply checks its meaning.
+// checkRecord walks a foreign record within bounds and holds it against what
+// encode would have let through.
 func checkRecord(b []byte) error {
 	if len(b) < recordHead || len(b) > maxRecordBytes {
 		return fmt.Errorf("%d bytes", len(b))
 	}
+	if err := checkHead(b); err != nil {
+		return err
+	}
 	c := cursor{b: b, at: recordHead}
-	if b[2] >= uint8(numScopes) || b[0] > uint8(event.ActionBlock) || b[1] > uint8(event.ModeEnforce) || b[54] >= uint8(len(bounds)) {
-		return errors.New("unknown scope, action, mode or bound")
-	}
-	if b[52] > uint8(LimitCost) || b[53] != LimitKeyActor && b[53] >= uint8(event.NumKinds) {
-		return errors.New("unknown limit")
-	}
 	c.field(b[3]&flagLongID != 0, 16)
 	c.field(b[3]&flagLongActor != 0, 8)
 	c.field(true, 0)
@@ -214,6 +230,9 @@ func checkRecord(b []byte) error {
 		if c.at != start+groupHead+int(binary.LittleEndian.Uint16(g[2:])) {
 			return errors.New("binds do not add up")
 		}
+		if g[16] == 0 && scopes[b[2]] != verdict.ScopeSite {
+			return errors.New("a group binds nothing")
+		}
 		c.binds(int(g[17]))
 		for range int(g[18]) {
 			if c.field(true, 0) == 0 {
@@ -226,6 +245,33 @@ func checkRecord(b []byte) error {
 	}
 	if c.bad || c.at != len(b) {
 		return errors.New("record does not add up")
+	}
+	return nil
+}
+
+// checkHead checks the fixed part.
+func checkHead(b []byte) error {
+	e := Entry{b}
+	if b[2] >= uint8(numScopes) || b[0] > uint8(event.ActionBlock) || b[1] > uint8(event.ModeEnforce) || b[54] >= uint8(len(bounds)) {
+		return errors.New("unknown scope, action, mode or bound")
+	}
+	if e.Revision() == 0 {
+		return errors.New("revision 0")
+	}
+	if e.revoked() {
+		if b[50] != 0 {
+			return errors.New("a revoked verdict binds something")
+		}
+		return nil
+	}
+	if b[0] == 0 || b[1] == 0 || b[2] == 0 || b[50] == 0 || b[50] > MaxGroups {
+		return errors.New("a verdict without action, mode, scope or groups")
+	}
+	if b[52] > uint8(LimitCost) || b[53] != LimitKeyActor && b[53] >= uint8(event.NumKinds) {
+		return errors.New("unknown limit")
+	}
+	if l, ok := e.Limit(); ok && (l.Amount <= 0 || l.Amount > maxAllowance || l.Per < int64(time.Second) || l.Per > maxPeriod) {
+		return errors.New("a limit out of range")
 	}
 	return nil
 }
@@ -270,6 +316,8 @@ func (c *cursor) binds(n int) {
 		} else if kind >= uint8(event.NumKinds) {
 			c.bad = true
 		}
-		c.skip(8)
+		if c.skip(8); !c.bad && binary.LittleEndian.Uint64(c.b[c.at-8:]) == 0 {
+			c.bad = true // it would fit every request that lacks the identifier
+		}
 	}
 }

@@ -20,18 +20,18 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-func sample(t testing.TB) *table.Table {
-	t.Helper()
-	tab := newTable(t, table.Config{})
+func sample(tb testing.TB) *table.Table {
+	tb.Helper()
+	tab := newTable(tb, table.Config{})
 	v := give(1, "session=1 object:card=2 !device=3 @/a", "target_account=4 request_template=5")
 	v.Action, v.Limit = event.ActionRateLimit, &verdict.Limit{Per: "1m", Requests: 5, Key: "actor"}
-	apply(t, tab, v, start, table.Added)
+	apply(tb, tab, v, start, table.Added)
 	w := give(2, "client=9")
 	w.ID, w.Threats = "manual-1", []verdict.Threat{"X-ray"}
-	apply(t, tab, w, start, table.Added)
+	apply(tb, tab, w, start, table.Added)
 	x := give(3, "client=9")
 	x.Revision, x.Revoked = 2, true
-	apply(t, tab, x, start, table.Revoked)
+	apply(tb, tab, x, start, table.Revoked)
 	tab.SetPosition("0:17,1:4")
 	return tab
 }
@@ -164,10 +164,10 @@ func BenchmarkMatch(b *testing.B) {
 		ev := request("device=2 account=3 client_net=5 asn=6 fingerprint=7 client_fingerprint=8 target_account=9 request_template=10 object:card=2")
 		b.Run(fmt.Sprintf("hit/%d", n), func(b *testing.B) {
 			b.ReportAllocs()
-			i, j := 0, 0
+			j := 0
 			for b.Loop() {
 				j++
-				i = int(uint64(hash(j)) % uint64(n))
+				i := int(uint64(hash(j)) % uint64(n))
 				ev.Keys[event.KindSession], ev.Keys[event.KindClient] = hash(i), hash(i+n)
 				if len(tab.Match(ev, start, buf)) != 1 {
 					b.Fatal("no hit")
@@ -176,10 +176,10 @@ func BenchmarkMatch(b *testing.B) {
 			b.ReportMetric(float64(tab.Counts().Bytes)/float64(n), "B/verdict")
 		})
 		b.Run(fmt.Sprintf("miss/%d", n), func(b *testing.B) {
-			i, j := 0, 0
+			j := 0
 			for b.Loop() {
 				j++
-				i = int(uint64(hash(j)) % uint64(n))
+				i := int(uint64(hash(j)) % uint64(n))
 				ev.Keys[event.KindSession], ev.Keys[event.KindClient] = hash(i+2*n), hash(i+3*n)
 				if len(tab.Match(ev, start, buf)) != 0 {
 					b.Fatal("a hit")
@@ -187,10 +187,10 @@ func BenchmarkMatch(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprintf("renew/%d", n), func(b *testing.B) {
-			i, j, rev := 0, 0, uint32(1)
+			j, rev := 0, uint32(1)
 			for b.Loop() {
 				j, rev = j+1, rev+1
-				i = int(uint64(hash(j)) % uint64(n))
+				i := int(uint64(hash(j)) % uint64(n))
 				v.ID = fmt.Sprintf("v_%016x%016x", uint64(i)*0x9e3779b97f4a7c15, i)
 				v.Revision = rev
 				v.Binds[0].All[0].Value = hash(i)

@@ -177,49 +177,62 @@ func (t *Table) Apply(v *verdict.Verdict, now int64) (Outcome, error) {
 
 func (t *Table) apply(v *verdict.Verdict, now int64) (Outcome, error) {
 	key := keyOfID(v.ID)
-	n, known := t.ids[key]
-	if known {
-		t.meta[n].generation = t.generation
-		switch rev := t.meta[n].rev; {
-		case v.Revision == rev:
-			return Duplicate, nil
-		case v.Revision < rev:
-			return Stale, nil
-		}
+	if o, old := t.seen(key, v.Revision); old {
+		return o, nil
 	}
-	blob, err := encode(v)
+	record, err := encode(v)
 	if err != nil {
 		return Malformed, err
 	}
-	over := int64(v.Expires) <= now
-	if over && !known {
-		return Expired, nil
+	return t.applyRecord(key, record, now), nil
+}
+
+// seen says that the same or a higher revision is held, and which.
+func (t *Table) seen(key idKey, revision uint32) (Outcome, bool) {
+	n, known := t.ids[key]
+	if !known {
+		return 0, false
 	}
-	m := meta{key: key, expires: int64(v.Expires), rev: v.Revision, class: uint8(v.Action), used: true, generation: t.generation}
-	if v.Revoked || over {
+	t.meta[n].generation = t.generation
+	switch rev := t.meta[n].rev; {
+	case revision == rev:
+		return Duplicate, true
+	case revision < rev:
+		return Stale, true
+	default:
+		return 0, false
+	}
+}
+
+// applyRecord stores a well-formed record of a revision that is not held yet.
+func (t *Table) applyRecord(key idKey, record []byte, now int64) Outcome {
+	n, known := t.ids[key]
+	e := Entry{record}
+	over := e.Expires() <= now
+	if over && !known {
+		return Expired
+	}
+	m := meta{key: key, expires: e.Expires(), rev: e.Revision(), class: record[0], used: true, generation: t.generation}
+	revoked := e.revoked()
+	if revoked || over {
 		m.class = 0
 		if known { // an older revision must stay away as long as it could have lived
 			m.expires = max(m.expires, t.meta[n].expires)
 		}
-		blob = tombstone(v)
+		record = bury(record)
 	}
-	if !known {
-		if !t.makeRoom(m) {
-			return Full, nil
-		}
-	}
-	if !t.put(n, known, m, blob) {
-		return Full, nil
+	if !known && !t.makeRoom(m) || !t.put(n, known, m, record) {
+		return Full
 	}
 	switch {
 	case over:
-		return Expired, nil
-	case v.Revoked:
-		return Revoked, nil
+		return Expired
+	case revoked:
+		return Revoked
 	case known:
-		return Updated, nil
+		return Updated
 	default:
-		return Added, nil
+		return Added
 	}
 }
 
@@ -280,7 +293,10 @@ func (t *Table) Counts() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.counts
-	c.Bytes = t.arena.size() + t.index.Load().bytes() + int64(len(t.loc))*8 + int64(cap(t.meta))*48 + int64(len(t.ids))*28
+	for i := range t.expiring {
+		c.Bytes += int64(cap(t.expiring[i].e)) * 16
+	}
+	c.Bytes += t.arena.size() + t.index.Load().bytes() + int64(len(t.loc))*8 + int64(cap(t.meta))*48 + int64(len(t.ids))*28
 	return c
 }
 

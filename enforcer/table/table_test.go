@@ -23,11 +23,11 @@ const (
 	start  = int64(1_772_442_900_000_000_000)
 )
 
-func newTable(t testing.TB, cfg table.Config) *table.Table {
-	t.Helper()
+func newTable(tb testing.TB, cfg table.Config) *table.Table {
+	tb.Helper()
 	tab, err := table.New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tab
 }
@@ -89,10 +89,10 @@ func request(s string) *event.Event {
 	return ev
 }
 
-func apply(t testing.TB, tab *table.Table, v *verdict.Verdict, now int64, want table.Outcome) {
-	t.Helper()
+func apply(tb testing.TB, tab *table.Table, v *verdict.Verdict, now int64, want table.Outcome) {
+	tb.Helper()
 	if got, err := tab.Apply(v, now); got != want {
-		t.Fatalf("apply %s revision %d: %s (%v), want %s", v.ID, v.Revision, got, err, want)
+		tb.Fatalf("apply %s revision %d: %s (%v), want %s", v.ID, v.Revision, got, err, want)
 	}
 }
 
@@ -115,8 +115,10 @@ func TestARequestMatchesWhenAGroupFits(t *testing.T) {
 		{"the value under another kind", "session=7", "device=7", false},
 		{"all of two", "session=7 client=9", "client=9 session=7", true},
 		{"one of two", "session=7 client=9", "session=7", false},
-		{"every kind", "session=1 device=2 account=3 client=4 client_net=5 asn=6 fingerprint=7 client_fingerprint=8 target_account=9 request_template=10",
-			"session=1 device=2 account=3 client=4 client_net=5 asn=6 fingerprint=7 client_fingerprint=8 target_account=9 request_template=10", true},
+		{
+			"every kind", "session=1 device=2 account=3 client=4 client_net=5 asn=6 fingerprint=7 client_fingerprint=8 target_account=9 request_template=10",
+			"session=1 device=2 account=3 client=4 client_net=5 asn=6 fingerprint=7 client_fingerprint=8 target_account=9 request_template=10", true,
+		},
 		{"an object by name", "object:card=5", "object:item=1 object:card=5", true},
 		{"an object of another name", "object:card=5", "object:coupon=5", false},
 		{"a proved context is spared", "target_account=1 request_template=2 !device=3", "target_account=1 request_template=2 device=3", false},
@@ -394,14 +396,14 @@ func TestAgainstAPlainModel(t *testing.T) {
 		v.Expires = verdict.Time(start + rng.Int64N(20)*minute)
 		v.Revoked = rng.IntN(8) == 0
 		for range rng.IntN(3) + 1 {
-			g := pick()
+			g := []string{pick()}
 			for rng.IntN(2) == 0 {
-				g += pick()
+				g = append(g, pick())
 			}
 			if rng.IntN(4) == 0 {
-				g += "!" + pick()
+				g = append(g, "!"+pick())
 			}
-			v.Binds = append(v.Binds, group(g))
+			v.Binds = append(v.Binds, group(strings.Join(g, " ")))
 		}
 		if old := model[v.ID]; old == nil && int64(v.Expires) > start || old != nil && v.Revision > old.Revision {
 			model[v.ID] = v

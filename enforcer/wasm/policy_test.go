@@ -19,15 +19,15 @@ import (
 	"github.com/weirproject/weir/stream/event"
 )
 
-func compile(t testing.TB, cfg wasm.Config, module []byte) *wasm.Policy {
-	t.Helper()
+func compile(tb testing.TB, cfg wasm.Config, module []byte) *wasm.Policy {
+	tb.Helper()
 	p, err := wasm.Compile(cfg, module)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := p.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return p

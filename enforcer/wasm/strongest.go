@@ -28,7 +28,7 @@ func (Strongest) Evaluate(f *Frame) (Proposal, error) {
 // NeedsVerdict is true: without a verdict it has nothing to say.
 func (Strongest) NeedsVerdict() bool { return true }
 
-// Name, Version and Hash identify the policy.
+// Name is the policy's name.
 func (Strongest) Name() string { return "strongest" }
 
 // Version is the policy's version.

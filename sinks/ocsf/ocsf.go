@@ -284,9 +284,9 @@ func response(d *verdict.Decision) *httpResponse {
 		return &httpResponse{Code: 429}
 	case event.ActionRedirect:
 		return &httpResponse{Code: 302}
-	default:
-		return nil
+	case event.ActionNone, event.ActionAllow, event.ActionObserve, event.ActionChallenge, event.ActionRewrite:
 	}
+	return nil
 }
 
 func rule(d *verdict.Decision) *firewallRule {

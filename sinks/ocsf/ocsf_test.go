@@ -105,14 +105,14 @@ func TestEveryDecisionIsAValidHTTPActivity(t *testing.T) {
 	}
 }
 
-func check(t testing.TB, s *schema, d *verdict.Decision) {
-	t.Helper()
+func check(tb testing.TB, s *schema, d *verdict.Decision) {
+	tb.Helper()
 	b, err := format.Decision(d)
 	if err == nil {
 		err = s.validate("http_activity", b)
 	}
 	if err != nil {
-		t.Fatalf("%s %s %s: %v\n%s", d.Action, d.Proposed, d.Mode, err, b)
+		tb.Fatalf("%s %s %s: %v\n%s", d.Action, d.Proposed, d.Mode, err, b)
 	}
 }
 

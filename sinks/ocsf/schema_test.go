@@ -2,7 +2,9 @@ package ocsf_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"os"
@@ -65,15 +67,15 @@ func (a attribute) applies(profiles []string) bool {
 	return a.profile == "" || slices.Contains(profiles, a.profile)
 }
 
-func loadSchema(t testing.TB) *schema {
-	t.Helper()
+func loadSchema(tb testing.TB) *schema {
+	tb.Helper()
 	raw, err := os.ReadFile("testdata/ocsf-1.9.0-dev/schema.json")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s := &schema{byName: map[string]*entity{}, dict: map[string]attribute{}, resolved: map[*entity]map[string]attribute{}}
 	if err := json.Unmarshal(raw, &s.files); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for file, e := range s.files {
 		if strings.HasPrefix(file, "events/") || strings.HasPrefix(file, "objects/") {
@@ -85,12 +87,12 @@ func loadSchema(t testing.TB) *schema {
 	for name, raw := range d.Raw {
 		var a attribute
 		if err := json.Unmarshal(raw, &a); err != nil {
-			t.Fatal(name, err)
+			tb.Fatal(name, err)
 		}
 		s.dict[name] = a
 	}
 	if len(s.dict) < 200 || len(s.types) < 20 || len(s.byName) < 20 {
-		t.Fatalf("the schema holds %d attributes, %d types, %d classes and objects", len(s.dict), len(s.types), len(s.byName))
+		tb.Fatalf("the schema holds %d attributes, %d types, %d classes and objects", len(s.dict), len(s.types), len(s.byName))
 	}
 	return s
 }
@@ -107,9 +109,7 @@ func (s *schema) attributes(e *entity) (map[string]attribute, error) {
 		if err != nil {
 			return nil, err
 		}
-		for k, a := range inherited {
-			out[k] = a
-		}
+		maps.Copy(out, inherited)
 	}
 	if inc, ok := e.Raw["$include"]; ok {
 		var files []string
@@ -148,13 +148,8 @@ func (s *schema) merge(out map[string]attribute, raw map[string]json.RawMessage,
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if enum != nil {
-			merged := map[string]enumValue{}
-			for k, v := range enum {
-				merged[k] = v
-			}
-			for k, v := range a.Enum {
-				merged[k] = v
-			}
+			merged := maps.Clone(enum)
+			maps.Copy(merged, a.Enum)
 			a.Enum = merged
 		}
 		out[name] = a
@@ -205,7 +200,7 @@ func (s *schema) category(e *entity) (int, error) {
 		err := json.Unmarshal(s.files["categories.json"].Raw[e.Category], &c)
 		return c.UID, err
 	}
-	return 0, fmt.Errorf("no category")
+	return 0, errors.New("no category")
 }
 
 func (s *schema) object(e *entity, doc map[string]any, profiles []string, path string, faults *[]string) {

@@ -147,15 +147,15 @@ func New(cfg Config) (*Destination, error) {
 	}, nil
 }
 
-// Refusal is an answer other than 2xx.
-type Refusal struct {
+// RefusalError is an answer other than 2xx.
+type RefusalError struct {
 	Status int
 	// Body is the beginning of the answer.
 	Body  string
 	after time.Duration
 }
 
-func (r *Refusal) Error() string {
+func (r *RefusalError) Error() string {
 	hint := ""
 	switch {
 	case r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden:
@@ -168,7 +168,7 @@ func (r *Refusal) Error() string {
 
 // Permanent says that the same documents would be refused again. Wrong keys and
 // paths are an operator's to mend, and lose nothing meanwhile.
-func (r *Refusal) Permanent() bool {
+func (r *RefusalError) Permanent() bool {
 	switch r.Status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return true
@@ -177,7 +177,7 @@ func (r *Refusal) Permanent() bool {
 }
 
 // RetryAfter is the pause that the receiver asked for, 0 for none.
-func (r *Refusal) RetryAfter() time.Duration { return r.after }
+func (r *RefusalError) RetryAfter() time.Duration { return r.after }
 
 // Deliver posts the documents in one request.
 func (d *Destination) Deliver(ctx context.Context, ids []string, documents [][]byte) error {
@@ -209,15 +209,14 @@ func (d *Destination) Deliver(ctx context.Context, ids []string, documents [][]b
 	defer func() { _ = resp.Body.Close() }()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return &Refusal{Status: resp.StatusCode, Body: string(answer), after: d.pause(resp.Header.Get("Retry-After"))}
+		return &RefusalError{Status: resp.StatusCode, Body: string(answer), after: d.pause(resp.Header.Get("Retry-After"))}
 	}
 	return nil
 }
 
 // withoutURL drops the address from a client's error: it may hold a secret.
 func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

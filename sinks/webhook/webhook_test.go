@@ -107,7 +107,7 @@ func TestAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = d.Deliver(t.Context(), ids, docs)
-		var r *webhook.Refusal
+		var r *webhook.RefusalError
 		if !errors.As(err, &r) || r.Status != c.status || r.Permanent() != c.permanent || r.RetryAfter() < c.pause || c.pause == 0 && r.RetryAfter() != 0 || hits != 1 {
 			t.Errorf("%d %q: %v, permanent %v, after %s, %d requests", c.status, c.after, err, r != nil && r.Permanent(), r.RetryAfter(), hits)
 		}

@@ -44,8 +44,10 @@ const (
 )
 
 // order is where a section stands in a module; the data count goes before code.
-var order = [13]int{secType: 1, secImport: 2, secFunction: 3, secTable: 4, secMemory: 5, secGlobal: 6, secExport: 7,
-	secStart: 8, secElement: 9, secCnt: 10, secCode: 11, secData: 12}
+var order = [13]int{
+	secType: 1, secImport: 2, secFunction: 3, secTable: 4, secMemory: 5, secGlobal: 6, secExport: 7,
+	secStart: 8, secElement: 9, secCnt: 10, secCode: 11, secData: 12,
+}
 
 const headBytes = 8
 
