@@ -217,6 +217,9 @@ func (l *Layer) attempt(in *Input) {
 	// Rows are looked up first: a later Get may replace a row of the same set.
 	in.ByActor = l.row(SubjectActor, in.Identity.ID, in)
 	in.ActorStep = in.ByActor.step(in)
+	if st := &in.ActorStep; in.Role == event.RoleItemView && in.Object != 0 {
+		in.Edge = st.Gap >= 0 && st.Gap < 10000 && !st.Switched
+	}
 	in.ByActor.count(in, &in.ActorStep)
 	if in.Object != 0 {
 		in.ByObject = l.row(SubjectObject, sketch.Join(in.Site.Key, in.Object), in)

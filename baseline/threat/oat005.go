@@ -27,9 +27,13 @@ func (oat005) Observe(o *Observation) {
 	st, a := &in.ActorStep, in.ByActor
 	switch in.Role {
 	case event.RoleItemView:
-		againPart(o, 1)
-		if st.N > 0 && in.Object != 0 && !st.Switched {
-			quickPart(o, 2)
+		if st.N > 0 && in.Object != 0 {
+			k := less(a.Edge, in.Edge)
+			nats, want := o.Urn(feature.UrnEdge, st.N, k, in.Edge, habit(900, 100, st.N, k))
+			o.Add(Actor, 1, nats, milli(uint32(a.Edge)), int32(uint32(a.N)*uint32(want)))
+			if in.Edge && in.Chain {
+				o.Add(Actor, 2, 300, milli(uint32(a.Quick)), 1000)
+			}
 		}
 		return
 	case event.RoleCartAdd:
@@ -58,7 +62,7 @@ func (oat005) Cap(o *Observation, s Subject) (event.Action, string) {
 	in := o.In
 	views := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleItemView)
 	carts := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleCartAdd)
-	polls := views != nil && views.N >= 8 && views.Switch*4 < views.N
+	polls := views != nil && views.Edge >= 6 && views.Edge*2 >= views.N
 	early := carts != nil && carts.Edge > 0
-	return roleCap(o, s, polls && (early || views.Quick*2 > views.N) || early && in.Chain, "neither at the opening nor polling: somebody who wants it")
+	return roleCap(o, s, polls || early && (in.Chain || views != nil && views.Edge >= 2), "neither at the opening nor polling: somebody who wants it")
 }

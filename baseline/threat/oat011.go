@@ -1,6 +1,8 @@
 package threat
 
 import (
+	"strings"
+
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/stream/event"
 )
@@ -71,6 +73,17 @@ func toolReads(o *Observation) {
 
 func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
+	if s == Actor && declared(o.In.Event.UserAgent) && c.Level < 20 && c.Attacks == 0 {
+		// Without look-up data nobody can tell a search engine from who borrows
+		// its name; at this pace neither does harm.
+		return event.ActionObserve, "a declared crawler at a modest pace, its address not verified"
+	}
 	fresh := c.NewPaths >= 20 && c.NewPaths*2 >= c.Pages
 	return webCap(o, s, fresh && c.Assets*3 < c.Pages, c.NewPaths >= 200, "fewer than 20 documents, or sub-resources are loaded")
+}
+
+// declared says that a user agent names itself a robot and where to read about
+// it, as the operators of search engines and feed readers ask for.
+func declared(agent string) bool {
+	return strings.Contains(agent, "+http") || strings.Contains(agent, "(http")
 }

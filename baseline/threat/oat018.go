@@ -31,6 +31,9 @@ func (oat018) Observe(o *Observation) {
 	if p.Missing && !in.Stray {
 		nats /= 4 // an article that is gone
 	}
+	if p.Fresh == 0 {
+		nats = min(nats, 1200) // everybody mistypes an address once
+	}
 	o.Add(Actor, 0, nats, milli(c.MissingPaths), int32(min(2000, c.NewPaths))*want)
 	if in.ByTool != nil {
 		alone, _ := o.Page(feature.PageMissing, 0, 0, p.Missing, 9)
