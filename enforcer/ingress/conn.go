@@ -44,16 +44,22 @@ func (c *baseConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// SetWriteDeadline forgets the rolling deadline, which the next Write renews.
+// SetWriteDeadline replaces the rolling deadline until the next Write that finds
+// it due. None is the rolling one: net/http asks for none after every answer.
 func (c *baseConn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
 	c.armed.Store(0)
 	return c.Conn.SetWriteDeadline(t)
 }
 
 // SetDeadline sets both deadlines.
 func (c *baseConn) SetDeadline(t time.Time) error {
-	c.armed.Store(0)
-	return c.Conn.SetDeadline(t)
+	if err := c.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(t)
 }
 
 // CloseWrite ends our direction, where the connection can.

@@ -513,3 +513,21 @@ func TestLongExchangeGivesAPartialEvent(t *testing.T) {
 		t.Errorf("%d events for one exchange", n)
 	}
 }
+
+// TestUpgradesThatWouldHideRequests: an upgrade to HTTP/2, alone or in a list, or
+// beside a body, is forwarded as an ordinary request.
+func TestUpgradesThatWouldHideRequests(t *testing.T) {
+	for _, fields := range []string{
+		"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+		"Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+		"Upgrade: websocket\r\n",
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n",
+	} {
+		r := newRawRecorder(t)
+		p := start(t, "http://"+r.addr, nil, nil)
+		got := ask(t, p.addr, "GET / HTTP/1.1\r\nHost: a\r\n"+fields+"Connection: close\r\n\r\nabc")
+		if !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") || strings.Contains(r.bytes(), "pgrade") || strings.Contains(r.bytes(), "HTTP2") {
+			t.Errorf("%q: answer %q, upstream got %q", fields, got, r.bytes())
+		}
+	}
+}

@@ -238,6 +238,18 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
+func TestTargetsKeepTheirBytesOverHTTP2(t *testing.T) {
+	up := h2cOrigin(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RequestURI, " ", r.Host) })
+	p := start(t, "h2c://"+up, nil, nil)
+	for _, target := range []string{"/", "//a/b", "/a%2Fb//c?d=%20&e", "/a;b?", "http://shop.example/x?y"} {
+		got := ask(t, p.addr, "GET "+target+" HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+		want := strings.TrimPrefix(target, "http://shop.example") + " shop.example"
+		if !strings.HasSuffix(got, "\r\n"+want) {
+			t.Errorf("%s: %q", target, got)
+		}
+	}
+}
+
 func TestHTTP2UpstreamFaults(t *testing.T) {
 	silent := h2cOrigin(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	p := start(t, "h2c://"+silent, nil, func(c *ingress.Config) { c.Timeouts.Upstream, c.BodyLimit = 50*time.Millisecond, 1000 })
