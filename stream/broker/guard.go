@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -34,6 +35,7 @@ const (
 
 // Request keys the guard treats on its own.
 const (
+	keyProduce          = 0
 	keySASLHandshake    = 17
 	keyAPIVersions      = 18
 	keyDeleteRecords    = 21
@@ -60,10 +62,19 @@ type guard struct {
 	net.Listener
 	slots  chan struct{}
 	reject func(reason string)
+	// full reports whether records are to be refused; refused hears of each
+	// request that was, produced of each that was let through. The guard does
+	// this itself: kfake's control functions keep the last request of every
+	// connection there ever was.
+	full              func() bool
+	refused, produced func()
 }
 
 func newGuard(l net.Listener, maxConnections int, reject func(string)) *guard {
-	return &guard{Listener: l, slots: make(chan struct{}, maxConnections), reject: reject}
+	return &guard{
+		Listener: l, slots: make(chan struct{}, maxConnections), reject: reject,
+		full: func() bool { return false }, refused: func() {}, produced: func() {},
+	}
 }
 
 // Accept returns the next guarded connection.
@@ -95,30 +106,53 @@ type guardedConn struct {
 	net.Conn
 	guard  *guard
 	r      *bufio.Reader
-	left   int // bytes of the current frame that kfake has not read
-	logins int // SaslAuthenticate requests still to come
-	closed sync.Once
+	left   int    // bytes of the current frame that kfake has not read
+	held   []byte // the same for a frame that was inspected as a whole
+	logins int    // SaslAuthenticate requests still to come
+	// passed counts the frames given to kfake, answered its responses; wake says
+	// that one was written.
+	passed   int64
+	answered atomic.Int64
+	wake     chan struct{}
+	closed   sync.Once
 }
 
 func newGuardedConn(c net.Conn, g *guard) *guardedConn {
 	_ = c.SetReadDeadline(time.Now().Add(loginTimeout))
-	return &guardedConn{Conn: c, guard: g, r: bufio.NewReaderSize(c, 64<<10), logins: loginFrames}
+	return &guardedConn{
+		Conn: c, guard: g, r: bufio.NewReaderSize(c, 64<<10), logins: loginFrames, wake: make(chan struct{}, 1),
+	}
 }
 
 // Read returns bytes of checked frames only.
 func (c *guardedConn) Read(p []byte) (int, error) {
-	if c.left == 0 {
+	for c.left == 0 && len(c.held) == 0 {
 		if err := c.next(); err != nil {
 			_ = c.Close()
 			return 0, err
 		}
 	}
+	if len(c.held) > 0 {
+		n := copy(p, c.held)
+		if c.held = c.held[n:]; len(c.held) == 0 {
+			c.held = nil
+			c.idle()
+		}
+		return n, nil
+	}
 	n, err := c.r.Read(p[:min(len(p), c.left)])
-	if c.left -= n; c.left == 0 && c.logins == 0 {
-		_ = c.SetReadDeadline(time.Time{}) // a logged-in client may be idle
+	if c.left -= n; c.left == 0 {
+		c.idle()
 	}
 	c.noteTimeout(err)
 	return n, err
+}
+
+// idle lets a client that has logged in wait as long as it likes.
+func (c *guardedConn) idle() {
+	if c.logins == 0 {
+		_ = c.SetReadDeadline(time.Time{})
+	}
 }
 
 func (c *guardedConn) noteTimeout(err error) {
@@ -146,6 +180,13 @@ func (c *guardedConn) next() error {
 	if c.logins == 0 {
 		_ = c.SetReadDeadline(time.Now().Add(frameTimeout))
 	}
+	if inspected(key) || key == keyProduce && c.guard.full() {
+		return c.inspect(int(size)+4, key, version)
+	}
+	if key == keyProduce {
+		c.guard.produced()
+	}
+	c.passed++
 	c.left = int(size) + 4
 	return nil
 }
@@ -179,7 +220,13 @@ func (c *guardedConn) judge(size uint32, key, version int16) string {
 // Write bounds how long a client may take to accept a response.
 func (c *guardedConn) Write(p []byte) (int, error) {
 	_ = c.SetWriteDeadline(time.Now().Add(frameTimeout))
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	c.answered.Add(1) // kfake writes each response at once
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	return n, err
 }
 
 // Close frees the connection's slot.

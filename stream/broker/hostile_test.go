@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
@@ -239,6 +240,74 @@ func TestGuardPassesHonestFramesUnchanged(t *testing.T) {
 	}
 }
 
+func TestRefusalsKeepTheOrderOfResponses(t *testing.T) {
+	conn, peer, _ := pipeGuard(t)
+	c := conn.(*guardedConn)
+	full := make(chan bool, 1)
+	c.guard.full = func() bool { return <-full }
+	auth := frame(keySASLAuthenticate, 1, nil)
+	metadata := frame(3, 0, nil)
+	produce := kmsg.NewPtrProduceRequest()
+	produce.SetVersion(9)
+	produce.Acks = -1
+	topic := kmsg.NewProduceRequestTopic()
+	topic.Topic = "t"
+	topic.Partitions = append(topic.Partitions, kmsg.NewProduceRequestTopicPartition())
+	produce.Topics = append(produce.Topics, topic)
+	refused := frame(keyProduce, 9, produce.AppendTo([]byte{0}))
+	var in []byte
+	for _, f := range [][]byte{auth, auth, metadata, refused, metadata} {
+		in = append(in, f...)
+	}
+	if _, err := peer.Write(in); err != nil {
+		t.Fatal(err)
+	}
+	full <- true
+	// The broker takes the frames one after another and answers late.
+	reads := make(chan string, 8)
+	go func() {
+		for {
+			b := make([]byte, 4096)
+			n, err := conn.Read(b)
+			if err != nil {
+				close(reads)
+				return
+			}
+			reads <- string(b[:n])
+		}
+	}()
+	for _, want := range [][]byte{auth, auth, metadata} {
+		if got := <-reads; got != string(want) {
+			t.Fatalf("the broker read %q", got)
+		}
+	}
+	for _, response := range []string{"\x00\x00\x00\x04aaaa", "\x00\x00\x00\x04bbbb", "\x00\x00\x00\x04cccc"} {
+		if _, err := conn.Write([]byte(response)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-reads; got != string(metadata) {
+		t.Fatalf("after the refusal the broker read %q", got)
+	}
+	answers := make([]byte, 24+4)
+	if _, err := io.ReadFull(peer, answers); err != nil {
+		t.Fatal(err)
+	}
+	rest := make([]byte, binary.BigEndian.Uint32(answers[24:]))
+	if _, err := io.ReadFull(peer, rest); err != nil {
+		t.Fatal(err)
+	}
+	if string(answers[4:8])+string(answers[12:16])+string(answers[20:24]) != "aaaabbbbcccc" {
+		t.Errorf("responses %q", answers)
+	}
+	resp := kmsg.NewPtrProduceResponse()
+	resp.SetVersion(9)
+	if err := resp.ReadFrom(rest[5:]); err != nil || binary.BigEndian.Uint32(rest) != 7 ||
+		resp.Topics[0].Partitions[0].ErrorCode != kerr.KafkaStorageError.Code {
+		t.Errorf("%v: %+v", err, resp)
+	}
+}
+
 func TestGuardBoundsItsConnections(t *testing.T) {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -296,6 +365,7 @@ func FuzzGuard(f *testing.F) {
 		g := newGuard(nil, 1, func(string) {})
 		g.slots <- struct{}{}
 		c := newGuardedConn(server, g)
+		go func() { _, _ = io.Copy(io.Discard, client) }()
 		go func() {
 			_, _ = client.Write(b)
 			_ = client.Close()

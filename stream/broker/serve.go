@@ -11,15 +11,12 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -109,10 +106,6 @@ func (b *broker) open() error {
 		_ = b.dir.Close()
 		return err
 	}
-	b.cluster.ControlKey(int16(kmsg.Produce), b.onProduce)
-	b.cluster.ControlKey(int16(kmsg.CreateTopics), b.onCreateTopics)
-	b.cluster.ControlKey(int16(kmsg.AlterConfigs), refuseCompaction)
-	b.cluster.ControlKey(int16(kmsg.IncrementalAlterConfigs), refuseCompaction)
 	// Recovery reads segments through memory, which Go would keep.
 	debug.FreeOSMemory()
 	return nil
@@ -127,7 +120,7 @@ func (b *broker) listen(network, _ string) (net.Listener, error) {
 	if last, err := ReadReady(b.cfg.Dir); port == "0" && err == nil {
 		if lastHost, lastPort, err := net.SplitHostPort(last.Address); err == nil && lastHost == host {
 			if l, err := listening.Listen(context.Background(), network, net.JoinHostPort(host, lastPort)); err == nil {
-				return newGuard(l, b.cfg.MaxConnections, b.metrics.reject), nil
+				return b.guard(l), nil
 			}
 		}
 	}
@@ -135,7 +128,14 @@ func (b *broker) listen(network, _ string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newGuard(l, b.cfg.MaxConnections, b.metrics.reject), nil
+	return b.guard(l), nil
+}
+
+func (b *broker) guard(l net.Listener) *guard {
+	g := newGuard(l, b.cfg.MaxConnections, b.metrics.reject)
+	g.full, g.refused = b.full.Load, b.metrics.refused.Inc
+	g.produced = func() { b.wrote.Store(true) }
+	return g
 }
 
 // announce writes the ready file and the ready line.
@@ -211,86 +211,6 @@ func (b *broker) checkDisk() {
 		}
 	}
 	b.metrics.disk(free, full)
-}
-
-// onProduce runs in kfake's loop before it handles a produce request.
-func (b *broker) onProduce(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake gives the signature
-	if !b.full.Load() {
-		b.wrote.Store(true)
-		return nil, nil, false
-	}
-	b.cluster.KeepControl()
-	b.metrics.refused.Inc()
-	r := req.(*kmsg.ProduceRequest)
-	resp := r.ResponseKind().(*kmsg.ProduceResponse)
-	for _, t := range r.Topics {
-		rt := kmsg.NewProduceResponseTopic()
-		rt.Topic, rt.TopicID = t.Topic, t.TopicID
-		for _, p := range t.Partitions {
-			rp := kmsg.NewProduceResponseTopicPartition()
-			rp.Partition, rp.ErrorCode = p.Partition, kerr.KafkaStorageError.Code // retriable
-			rp.BaseOffset = -1
-			rt.Partitions = append(rt.Partitions, rp)
-		}
-		resp.Topics = append(resp.Topics, rt)
-	}
-	if r.Acks == 0 {
-		return nil, nil, true
-	}
-	return resp, nil, true
-}
-
-var errCompaction = errors.New("compacted topics are not safe on the embedded log")
-
-// onCreateTopics refuses compacted topics: kfake's compaction loses records when
-// it is killed.
-func (b *broker) onCreateTopics(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake gives the signature
-	r := req.(*kmsg.CreateTopicsRequest)
-	compact := false
-	for _, t := range r.Topics {
-		for _, c := range t.Configs {
-			compact = compact || isCompaction(c.Name, c.Value)
-		}
-	}
-	if !compact {
-		return nil, nil, false
-	}
-	b.cluster.KeepControl()
-	resp := r.ResponseKind().(*kmsg.CreateTopicsResponse)
-	for _, t := range r.Topics {
-		rt := kmsg.NewCreateTopicsResponseTopic()
-		rt.Topic, rt.ErrorCode = t.Topic, kerr.InvalidConfig.Code
-		rt.ErrorMessage = new(errCompaction.Error())
-		resp.Topics = append(resp.Topics, rt)
-	}
-	return resp, nil, true
-}
-
-// refuseCompaction closes the connection of a client that asks for it.
-func refuseCompaction(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake gives the signature
-	compact := false
-	switch r := req.(type) {
-	case *kmsg.AlterConfigsRequest:
-		for _, res := range r.Resources {
-			for _, c := range res.Configs {
-				compact = compact || isCompaction(c.Name, c.Value)
-			}
-		}
-	case *kmsg.IncrementalAlterConfigsRequest:
-		for _, res := range r.Resources {
-			for _, c := range res.Configs {
-				compact = compact || isCompaction(c.Name, c.Value)
-			}
-		}
-	}
-	if compact {
-		return nil, errCompaction, true
-	}
-	return nil, nil, false
-}
-
-func isCompaction(name string, value *string) bool {
-	return strings.HasSuffix(name, "cleanup.policy") && value != nil && strings.Contains(*value, "compact")
 }
 
 // close saves kfake's state, forces all to disk and marks the log clean.
