@@ -61,7 +61,7 @@ func (e *Enforcer) Decide(ev *event.Event) (out verdict.Decision) {
 			d.finish()
 		}
 		if s.cfg.Clock != nil {
-			d.out.Nanoseconds = s.cfg.Clock() - began
+			d.out.Nanoseconds = max(s.cfg.Clock()-began, 0) // a wall clock may step back
 		}
 		out = d.out
 	}()

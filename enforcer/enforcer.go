@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirproject/weir/enforcer/table"
 	"github.com/weirproject/weir/enforcer/wasm"
+	"github.com/weirproject/weir/enforcer/wasm/policy"
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
 )
@@ -41,8 +42,11 @@ type Enforcer struct {
 	buckets  *buckets
 	metrics  *metrics
 	kill     atomic.Bool
+	own      *wasm.Policy // made by New, nil when one was given
 	// fresh is when the feed was last heard of, UTC nanoseconds; 0 never.
 	fresh atomic.Int64
+	// position is how far the feed has been applied.
+	position atomic.Pointer[string]
 	// latest is the highest event time seen; the table is swept by it.
 	latest atomic.Int64
 	reload sync.Mutex
@@ -80,8 +84,9 @@ func (p *policyInForce) leave() {
 }
 
 // New returns an enforcer without verdicts. A nil registry gives one that
-// exports nothing. A nil policy is wasm.Strongest.
-func New(cfg Config, policy Policy, reg prometheus.Registerer) (*Enforcer, error) {
+// exports nothing. A nil policy is the module that comes with weir
+// (enforcer/wasm/policy), compiled here and closed by Close.
+func New(cfg Config, p Policy, reg prometheus.Registerer) (*Enforcer, error) {
 	s, err := compile(cfg)
 	if err != nil {
 		return nil, err
@@ -96,11 +101,28 @@ func New(cfg Config, policy Policy, reg prometheus.Registerer) (*Enforcer, error
 	if e.metrics, err = newMetrics(reg, e); err != nil {
 		return nil, fmt.Errorf("enforcer: %w", err)
 	}
-	if policy == nil {
-		policy = wasm.Strongest{}
+	e.position.Store(new(string))
+	if p == nil {
+		own, err := wasm.Compile(wasm.Config{}, policy.Strongest)
+		if err != nil {
+			return nil, fmt.Errorf("enforcer: %w", err)
+		}
+		p, e.own = own, own
 	}
-	e.install(policy)
+	e.install(p)
 	return e, nil
+}
+
+// Close ends the policy that New made, if it did. Decide must not be called any
+// more.
+func (e *Enforcer) Close() error {
+	if e.own == nil {
+		return nil
+	}
+	if err := e.own.Close(); err != nil {
+		return fmt.Errorf("enforcer: %w", err)
+	}
+	return nil
 }
 
 // Reload puts another configuration in force for all requests that arrive from
@@ -180,29 +202,32 @@ func (e *Enforcer) BeginSnapshot() { e.table.BeginSnapshot() }
 func (e *Enforcer) EndSnapshot() int { return e.table.EndSnapshot() }
 
 // Touch notes that the feed was heard of at a wall clock time in UTC
-// nanoseconds, with or without a verdict, and how far it has been applied.
-// Call it after the verdicts up to position have been applied.
+// nanoseconds, and how far it has been applied. Call it after the verdicts up
+// to position have been applied.
 func (e *Enforcer) Touch(now int64, position string) {
-	e.fresh.Store(max(now, e.fresh.Load()))
-	e.table.SetPosition(strconv.FormatInt(now, 10) + " " + position)
+	e.position.Store(&position)
+	e.Alive(now)
+}
+
+// Alive notes that the feed was heard of without news.
+func (e *Enforcer) Alive(now int64) {
+	for {
+		old := e.fresh.Load()
+		if now <= old || e.fresh.CompareAndSwap(old, now) {
+			return
+		}
+	}
 }
 
 // Position returns the feed position of the last Touch, also one that
 // LoadTable brought back; "" for none.
-func (e *Enforcer) Position() string {
-	_, p := splitPosition(e.table.Position())
-	return p
-}
-
-func splitPosition(s string) (fresh int64, position string) {
-	at, position, _ := strings.Cut(s, " ")
-	fresh, _ = strconv.ParseInt(at, 10, 64)
-	return fresh, position
-}
+func (e *Enforcer) Position() string { return *e.position.Load() }
 
 // SaveTable writes the verdicts and the feed position to a file, replacing it
 // atomically.
 func (e *Enforcer) SaveTable(path string) error {
+	// The position is read first: the verdicts may be newer than it, never older.
+	e.table.SetPosition(strconv.FormatInt(e.fresh.Load(), 10) + " " + e.Position())
 	if err := e.table.SaveFile(path); err != nil {
 		return fmt.Errorf("enforcer: %w", err)
 	}
@@ -221,8 +246,10 @@ func (e *Enforcer) LoadTable(path string, now int64) (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("enforcer: %w; starting without its verdicts", err)
 	}
-	fresh, _ := splitPosition(e.table.Position())
-	e.fresh.Store(max(fresh, e.fresh.Load()))
+	at, position, _ := strings.Cut(e.table.Position(), " ")
+	if fresh, err := strconv.ParseInt(at, 10, 64); err == nil {
+		e.Touch(fresh, position)
+	}
 	return n, nil
 }
 

@@ -31,7 +31,7 @@ const (
 
 func newEnforcer(tb testing.TB, cfg enforcer.Config) *enforcer.Enforcer {
 	tb.Helper()
-	e, err := enforcer.New(cfg, nil, nil)
+	e, err := enforcer.New(cfg, wasm.Strongest{}, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -427,6 +427,21 @@ func TestWhatCannotBeCarriedOutIsWeakened(t *testing.T) {
 	}
 }
 
+func TestTheBuiltInPolicyIsAModule(t *testing.T) {
+	e, err := enforcer.New(enforce, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Apply(give(1, event.ActionBlock))
+	d := e.Decide(request())
+	if d.Action != event.ActionBlock || d.Rule != "verdict" || d.Fuel == 0 || !strings.HasPrefix(d.Policy, "sha256:") || e.Status().PolicyHash != d.Policy {
+		t.Errorf("%+v", d)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // brokenPolicy fails, panics or answers nonsense.
 type brokenPolicy struct {
 	wasm.Strongest
@@ -637,7 +652,7 @@ func TestPoliciesAreReplacedUnderLoad(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	now := start + second
-	e, err := enforcer.New(enforcer.Config{Mode: event.ModeEnforce, Clock: func() int64 { return now }}, nil, reg)
+	e, err := enforcer.New(enforcer.Config{Mode: event.ModeEnforce, Clock: func() int64 { return now }}, wasm.Strongest{}, reg)
 	if err != nil {
 		t.Fatal(err)
 	}
