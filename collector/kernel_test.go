@@ -52,7 +52,7 @@ func serveGo(addr, path string) {
 func startGo(t *testing.T, port int) func() []string {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "access.log")
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.Command(os.Args[0]) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), fmt.Sprintf("WEIR_TEST_SERVER=127.0.0.1:%d", port), "WEIR_TEST_LOG="+log)
 	startServer(t, port, cmd)
 	return func() []string { return lines(t, log) }

@@ -308,7 +308,7 @@ func TestKeyFile(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode after rotation %v, %v", info.Mode(), err)
 	}
-	if err := os.Chmod(file, 0o644); err != nil { //nolint:gosec // the test is about this mode
+	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := config.Keyring(file, env()); err == nil || !strings.Contains(err.Error(), "chmod 600") {

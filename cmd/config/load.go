@@ -110,7 +110,7 @@ func ParseMap(name string, text []byte) (*flow.Map, error) {
 
 // readFile reads a file of at most MaxFileBytes.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

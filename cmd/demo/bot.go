@@ -18,7 +18,7 @@ func Bot(ctx context.Context, ingress string, attempts int, count func(status in
 }
 
 func attack(ctx context.Context, w wire, attempts int, goOn func() bool) {
-	rng := rand.New(rand.NewPCG(11, 12)) //nolint:gosec // a repeatable demonstration
+	rng := rand.New(rand.NewPCG(11, 12))
 	for i := range attempts {
 		if !goOn() {
 			return

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,8 +60,8 @@ func makeProfiles() []profile {
 	var out []profile
 	for v := 128; v < 136; v++ {
 		out = append(out,
-			chrome(fmt.Sprintf("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%d.0.0.0 Safari/537.36", v), "Windows", fmt.Sprint(v)),
-			chrome(fmt.Sprintf("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%d.0.0.0 Safari/537.36", v), "macOS", fmt.Sprint(v)),
+			chrome(fmt.Sprintf("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%d.0.0.0 Safari/537.36", v), "Windows", strconv.Itoa(v)),
+			chrome(fmt.Sprintf("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%d.0.0.0 Safari/537.36", v), "macOS", strconv.Itoa(v)),
 			firefox(fmt.Sprintf("Mozilla/5.0 (X11; Linux x86_64; rv:%d.0) Gecko/20100101 Firefox/%d.0", v, v)))
 	}
 	return out
@@ -128,7 +129,7 @@ func (b *browser) request(ctx context.Context, method, target string, body []byt
 	if body != nil {
 		fields = append(fields,
 			flow.Field{Name: "Content-Type", Value: "application/json"},
-			flow.Field{Name: "Content-Length", Value: fmt.Sprint(len(body))})
+			flow.Field{Name: "Content-Length", Value: strconv.Itoa(len(body))})
 	}
 	resp, err := b.wire.send(ctx, b, method, target, fields, body)
 	if err != nil {

@@ -121,7 +121,7 @@ func (p *person) buy(ctx context.Context, b *browser, rng *rand.Rand, think func
 // Record simulates days of the people's visits to the shop that end at until,
 // calls keep with each exchange in order of time, and returns how many.
 func Record(ctx context.Context, days int, until time.Time, keep func(*flow.Exchange)) (int, error) {
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a repeatable simulation, not a secret
+	rng := rand.New(rand.NewPCG(1, 2))
 	shop := NewShop()
 	var all []*flow.Exchange
 	begin := until.Add(-time.Duration(days) * 24 * time.Hour)
@@ -148,12 +148,12 @@ func Record(ctx context.Context, days int, until time.Time, keep func(*flow.Exch
 // People lets n visitors at a time use the shop through the ingress until ctx
 // ends, and calls count with the status of each answer.
 func People(ctx context.Context, ingress string, n int, count func(status int)) {
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same people as in the record
+	rng := rand.New(rand.NewPCG(1, 2))
 	people := population(accounts, rng)
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			own := rand.New(rand.NewPCG(uint64(i), 7)) //nolint:gosec // as above
+			own := rand.New(rand.NewPCG(uint64(i), 7))
 			w := counting{wire: live{ingress: ingress}, count: count}
 			for round := 0; ctx.Err() == nil; round++ {
 				p := people[(i+round*n)%len(people)]
@@ -184,7 +184,7 @@ func (c counting) send(ctx context.Context, b *browser, method, target string, f
 // bot from quiet on, for span after start, and calls keep with each exchange in
 // order of time; bot tells whose it is.
 func RecordLive(ctx context.Context, start time.Time, span, quiet time.Duration, n int, keep func(x *flow.Exchange, bot bool)) error {
-	people := population(accounts, rand.New(rand.NewPCG(1, 2))) //nolint:gosec // the same people as in the record
+	people := population(accounts, rand.New(rand.NewPCG(1, 2)))
 	shop := NewShop()
 	type seen struct {
 		x   *flow.Exchange
@@ -193,7 +193,7 @@ func RecordLive(ctx context.Context, start time.Time, span, quiet time.Duration,
 	var all []seen
 	end := start.Add(span)
 	for i := range n {
-		rng := rand.New(rand.NewPCG(uint64(i), 7)) //nolint:gosec // as live
+		rng := rand.New(rand.NewPCG(uint64(i), 7))
 		w := &recorder{shop: shop, clock: start.Add(time.Duration(i) * 100 * time.Millisecond), rng: rng, keep: func(x *flow.Exchange) { all = append(all, seen{x, false}) }}
 		for round := 0; w.clock.Before(end); round++ {
 			if err := people[(i+round*n)%len(people)].visit(ctx, w, rng, livePace); err != nil {
@@ -201,7 +201,7 @@ func RecordLive(ctx context.Context, start time.Time, span, quiet time.Duration,
 			}
 		}
 	}
-	w := &recorder{shop: shop, clock: start.Add(quiet), rng: rand.New(rand.NewPCG(3, 4)), keep: func(x *flow.Exchange) { all = append(all, seen{x, true}) }} //nolint:gosec // a simulation
+	w := &recorder{shop: shop, clock: start.Add(quiet), rng: rand.New(rand.NewPCG(3, 4)), keep: func(x *flow.Exchange) { all = append(all, seen{x, true}) }}
 	attack(ctx, w, int(span/time.Second), func() bool { return w.clock.Before(end) })
 	sort.SliceStable(all, func(i, j int) bool { return all[i].x.Time.Before(all[j].x.Time) })
 	for i, s := range all {

@@ -59,7 +59,7 @@ func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if sid, err := r.Cookie("sid"); err != nil {
 		newSession(w, "")
 		if _, err := r.Cookie("did"); err != nil {
-			http.SetCookie(w, &http.Cookie{Name: "did", Value: token("d", ""), Path: "/", HttpOnly: true})
+			setCookie(w, "did", token("d", ""))
 		}
 	} else if account := owner(sid.Value); account != "" {
 		w.Header().Set(accountHeader, account)
@@ -73,7 +73,12 @@ func token(prefix, account string) string {
 }
 
 func newSession(w http.ResponseWriter, account string) {
-	http.SetCookie(w, &http.Cookie{Name: "sid", Value: token("s", account), Path: "/", HttpOnly: true})
+	setCookie(w, "sid", token("s", account))
+}
+
+// setCookie leaves Secure out: the demo speaks plain HTTP on loopback.
+func setCookie(w http.ResponseWriter, name, value string) {
+	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}) //nolint:gosec // loopback demo without TLS
 }
 
 func owner(sid string) string {

@@ -24,7 +24,7 @@ func Collect(ctx context.Context, env Env) error {
 			return nil, err
 		}
 		c := &collecting{role: r}
-		if c.extractor, _, err = extractor(env); err != nil {
+		if c.extractor, err = extractor(env); err != nil {
 			return nil, err
 		}
 		if c.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(), Log: env.Log}, r.metrics); err != nil {

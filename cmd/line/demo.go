@@ -67,7 +67,7 @@ func ServeShop(ctx context.Context) (addr string, err error) {
 
 // teach gives the engine recorded days of the shop's people.
 func (u *up) teach(ctx context.Context, g *errgroup.Group) (*demonstration, error) {
-	x, _, err := extractor(u.Env)
+	x, err := extractor(u.Env)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +76,9 @@ func (u *up) teach(ctx context.Context, g *errgroup.Group) (*demonstration, erro
 		return nil, err
 	}
 	began := time.Now()
-	if fresh, err := u.untaught(); err != nil || !fresh {
+	if u.hasTaught() {
 		u.say("demo", "the shop's people are known from the last time")
-		return u.demonstration(), err
+		return u.demonstration(), nil
 	}
 	events, err := stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: "demo", Log: u.Log}, nil)
 	if err != nil {
@@ -119,13 +119,10 @@ func (u *up) teach(ctx context.Context, g *errgroup.Group) (*demonstration, erro
 	return u.demonstration(), nil
 }
 
-// untaught reports whether this data directory has no taught past yet.
-func (u *up) untaught() (bool, error) {
+// hasTaught reports whether this data directory has a taught past.
+func (u *up) hasTaught() bool {
 	var done bool
-	if err := readRunFile(u.Config.Data, "demo.json", &done); err != nil {
-		return true, nil //nolint:nilerr // no file: nothing was taught
-	}
-	return !done, nil
+	return readRunFile(u.Config.Data, "demo.json", &done) == nil && done
 }
 
 // taught waits until the engine has seen it all, so that live requests come

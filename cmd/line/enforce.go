@@ -57,7 +57,7 @@ type enforcing struct {
 
 func (e *enforcing) build(ctx context.Context) error {
 	var err error
-	if e.extractor, _, err = extractor(e.Env); err != nil {
+	if e.extractor, err = extractor(e.Env); err != nil {
 		return err
 	}
 	decide, err := EnforcerConfig(e.Config)

@@ -58,9 +58,8 @@ type processor struct {
 
 func (p *processor) build(ctx context.Context) error {
 	var err error
-	if p.store, err = newTables(p.Env); err != nil {
-		return err
-	}
+	p.store = newTables(p.Env)
+	p.metrics.MustRegister(p.store.rejected)
 	// The store stays connected until the owners have handed over.
 	after, handedOver := context.WithCancel(context.WithoutCancel(ctx))
 	var owners sync.WaitGroup

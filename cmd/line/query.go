@@ -53,12 +53,12 @@ func (p *processor) sql(w http.ResponseWriter, r *http.Request) {
 }
 
 // query runs one statement as the analyst.
-func (p *processor) query(ctx context.Context, sql string, args ...any) (*admin.Table, error) {
+func (p *processor) query(ctx context.Context, sql string) (*admin.Table, error) {
 	store, err := p.store.now()
 	if err != nil {
 		return nil, &admin.Error{Status: http.StatusServiceUnavailable, Err: err}
 	}
-	rows, err := store.Query(ctx, clickhouse.Analyst, sql, args...)
+	rows, err := store.Query(ctx, clickhouse.Analyst, sql)
 	if err != nil {
 		return nil, &admin.Error{Status: http.StatusBadRequest, Err: err}
 	}

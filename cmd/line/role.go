@@ -137,16 +137,16 @@ func connection(env Env, client string) (stream.Connection, error) {
 }
 
 // extractor builds the extractor of the configured sites.
-func extractor(env Env) (*flow.Extractor, *flow.Keyring, error) {
+func extractor(env Env) (*flow.Extractor, error) {
 	keys, err := Keyring(env.Config)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	x, err := flow.NewExtractor(flow.Config{Keys: keys, Sites: env.Config.FlowSites()})
 	if err != nil {
-		return nil, nil, fmt.Errorf("flow maps: %w", err)
+		return nil, fmt.Errorf("flow maps: %w", err)
 	}
-	return x, keys, nil
+	return x, nil
 }
 
 // node is this machine's name in events.

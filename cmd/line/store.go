@@ -37,14 +37,14 @@ type tables struct {
 
 var errStoreAway = errors.New("not reachable yet")
 
-func newTables(env Env) (*tables, error) {
+func newTables(env Env) *tables {
 	t := &tables{
 		env: env, err: errStoreAway, changed: make(chan struct{}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_store_rejected_total", Help: "Records that could not be read and were not stored.",
 		}, []string{"kind"}),
 	}
-	return t, nil
+	return t
 }
 
 // Run keeps the store connected until ctx ends.

@@ -61,13 +61,11 @@ func Up(ctx context.Context, env Env, opt UpOptions) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := u.start(ctx, g); err != nil {
-			if ctx.Err() != nil {
-				return nil // stopped while starting
-			}
-			return err
+		err := u.start(ctx, g)
+		if ctx.Err() != nil {
+			err = nil // stopped while starting
 		}
-		return nil
+		return err
 	})
 	g.Go(func() error {
 		<-ctx.Done()
@@ -205,6 +203,9 @@ func enoughSpace(data string) error {
 	return nil
 }
 
+// orphanPatience is how many looks of 25 ms an orphan has to drain and end.
+const orphanPatience = 1600
+
 // endOrphan stops a part that an earlier, killed supervisor left running.
 func (u *up) endOrphan(part string) {
 	b, err := os.ReadFile(runFile(u.Config.Data, part+".pid"))
@@ -221,11 +222,13 @@ func (u *up) endOrphan(part string) {
 	}
 	u.Log.Info("an ingress outlived its supervisor, taking over from it", "pid", pid)
 	_ = syscall.Kill(pid, syscall.SIGTERM)
-	for range 400 {
+	tick := time.NewTicker(25 * time.Millisecond)
+	defer tick.Stop()
+	for range orphanPatience {
 		if syscall.Kill(pid, 0) != nil {
 			return
 		}
-		time.Sleep(25 * time.Millisecond)
+		<-tick.C
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 }
@@ -253,64 +256,6 @@ func (u *up) startLog(ctx context.Context) error {
 		return fmt.Errorf("topics: %w", err)
 	}
 	return nil
-}
-
-// runEngine keeps the embedded ClickHouse engine running; first hears once how
-// the first start went.
-func (u *up) runEngine(ctx context.Context, first chan<- error) error {
-	binary, err := fetch(ctx, u.opt.Out)
-	if err != nil {
-		first <- err
-		return nil //nolint:nilerr // told through first
-	}
-	cfg := embedded.Config{
-		Dir: filepath.Join(u.Config.Data, "clickhouse"), Engine: binary,
-		Command: []string{"/proc/self/exe", "child", "clickhouse"}, HTTPPort: u.Config.ClickHouse.EmbeddedHTTP,
-		GrafanaDir: filepath.Join(u.Config.Data, "grafana"),
-	}
-	engine, err := embedded.New(cfg, u.Log)
-	if err != nil {
-		first <- err
-		return nil //nolint:nilerr // told through first
-	}
-	started := false
-	for ctx.Err() == nil {
-		err := engine.Run(ctx, func(e embedded.Endpoint) {
-			u.setEngine(supervise.State{Name: "store", PID: engine.PID(), Ready: true, Detail: "ClickHouse native " + e.TCP + ", HTTP " + e.HTTP, Since: time.Now()})
-			if err := writeRunFile(u.Config.Data, "store.json", storeFile{TCP: e.TCP, HTTP: e.HTTP, Users: e.Users}); err != nil {
-				u.Log.Error("tell the other parts where the store is", "err", err)
-			}
-			if !started {
-				started = true
-				u.say("store", "ClickHouse native "+e.TCP+", HTTP "+e.HTTP)
-				first <- nil
-			}
-		})
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !started {
-			first <- fmt.Errorf("store: %w", err)
-			return nil
-		}
-		u.Log.Warn("the store ended, restarting it", "err", err)
-		u.setEngine(supervise.State{Name: "store", LastExit: fmt.Sprint(err)})
-		select {
-		case <-ctx.Done():
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-	return nil
-}
-
-func (u *up) setEngine(s supervise.State) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	s.Restarts = u.engine.Restarts
-	if u.engine.Name != "" && !s.Ready {
-		s.Restarts++
-	}
-	u.engine = s
 }
 
 // handler joins the parts' interfaces into one.

@@ -30,7 +30,7 @@ var ErrState = errors.New("unusable state file")
 // SaveState writes the parts to path, replacing it atomically.
 func SaveState(path string, parts ...State) (err error) {
 	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // the user names it
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
@@ -70,7 +70,7 @@ func SaveState(path string, parts ...State) (err error) {
 // LoadState reads what SaveState wrote into the parts of the same names. A part
 // that the file lacks is an error, and so is a file that was changed.
 func LoadState(path string, parts ...State) error {
-	b, err := os.ReadFile(path) //nolint:gosec // the user names it
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}

@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -145,9 +146,9 @@ func (s *Supervisor) Stop() {
 	parts := s.running
 	s.running = nil
 	s.mu.Unlock()
-	for i := len(parts) - 1; i >= 0; i-- {
-		parts[i].stop()
-		<-parts[i].done
+	for _, c := range slices.Backward(parts) {
+		c.stop()
+		<-c.done
 	}
 }
 
@@ -175,22 +176,13 @@ func (s *Supervisor) StopPart(name string) bool {
 // Signal sends sig to every running part whose name is in names, or to all.
 func (s *Supervisor) Signal(sig syscall.Signal, names ...string) {
 	for _, st := range s.States() {
-		if st.PID == 0 || len(names) > 0 && !contains(names, st.Name) {
+		if st.PID == 0 || len(names) > 0 && !slices.Contains(names, st.Name) {
 			continue
 		}
 		if err := syscall.Kill(st.PID, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			s.log.Warn("signal part", "part", st.Name, "err", err)
 		}
 	}
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *child) snapshot() State {
@@ -343,7 +335,7 @@ func (s *Supervisor) openLog(name string) (*os.File, error) {
 			return nil, fmt.Errorf("rotate %s: %w", path, err)
 		}
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // below our data directory
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", name, err)
 	}

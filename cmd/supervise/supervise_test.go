@@ -3,7 +3,6 @@ package supervise
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -32,7 +31,7 @@ func TestMain(m *testing.M) {
 
 func newSupervisor(t *testing.T) *Supervisor {
 	t.Helper()
-	s := New(os.Args[0], t.TempDir(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s := New(os.Args[0], t.TempDir(), slog.New(slog.DiscardHandler))
 	t.Cleanup(s.Stop)
 	return s
 }

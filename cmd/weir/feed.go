@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -49,5 +50,5 @@ func watchFeed(ctx context.Context, c *admin.Client, each func(*verdict.Verdict)
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("feed: %w", err)
 	}
-	return fmt.Errorf("the feed ended: is weir still running?")
+	return errors.New("the feed ended: is weir still running?")
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/config"
@@ -99,9 +98,4 @@ func (g *global) logger(w io.Writer) *slog.Logger {
 		level = slog.LevelDebug
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
-}
-
-// colour reports whether to colour what goes to f.
-func (g *global) colour(f *os.File) bool {
-	return g.color == "always" || g.color == "auto" && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(f.Fd()))
 }

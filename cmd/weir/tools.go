@@ -55,7 +55,7 @@ func kinds() []string {
 	return out
 }
 
-func newFlows(g *global) *cobra.Command {
+func newFlows(*global) *cobra.Command {
 	cmd := &cobra.Command{Use: "flows", Short: "Work on flow maps: what an application's routes mean"}
 	check := &cobra.Command{
 		Use: "check FILE...", Short: "Lint flow maps", Args: cobra.MinimumNArgs(1),

@@ -130,8 +130,10 @@ func describeVerdict(v *verdict.Verdict) string {
 func newVerdictsAdd(g *global) *cobra.Command {
 	var r admin.VerdictRequest
 	kinds := []struct{ flag, kind, help string }{
-		{"client", "client", "client address"}, {"session", "session", "session value, as the application set it"},
-		{"account", "account", "account name"}, {"device", "device", "device value"},
+		{"client", "client", "client address"},
+		{"session", "session", "session value, as the application set it"},
+		{"account", "account", "account name"},
+		{"device", "device", "device value"},
 	}
 	values := make([]string, len(kinds))
 	cmd := &cobra.Command{

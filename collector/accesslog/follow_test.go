@@ -70,7 +70,7 @@ func (r *rig) start() {
 
 // settle lets the follower look at the log often enough to see any change.
 func (r *rig) settle() {
-	time.Sleep(4 * time.Second) // fake time
+	time.Sleep(4 * time.Second) //nolint:forbidigo // fake time inside a synctest bubble
 	synctest.Wait()
 }
 

@@ -127,8 +127,7 @@ func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 
 func unsupported(what string, err error) error {
 	remedy := "run as root or with CAP_BPF and CAP_PERFMON, on Linux 6.3 or later with BTF (CONFIG_DEBUG_INFO_BTF)"
-	var verifier *ebpf.VerifierError
-	if errors.As(err, &verifier) {
+	if _, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 		remedy = "this kernel refuses the programs; please report the kernel's version"
 	}
 	return fmt.Errorf("%w: %s: %w: %s", ErrNotSupported, what, err, remedy)

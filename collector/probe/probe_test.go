@@ -24,8 +24,7 @@ func open(t *testing.T, cfg Config) *Probe {
 		t.Skipf("bpf: %v", err)
 	}
 	if err != nil {
-		var v *ebpf.VerifierError
-		if errors.As(err, &v) {
+		if v, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 			t.Logf("%+v", v)
 		}
 		t.Fatal(err)
