@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/route"
 	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/baseline/threat"
 	"github.com/weirproject/weir/stream/event"
@@ -91,6 +92,8 @@ type site struct {
 	index uint16
 	state *feature.Site
 	allow []allowance
+	// routes learns the endpoint inventory and the templates of undeclared paths.
+	routes *route.Learner
 }
 
 // Engine folds events into verdicts. It is not safe for concurrent use: one
@@ -180,6 +183,7 @@ func (e *Engine) siteOf(name string) *site {
 	}
 	s := &site{name: string(append([]byte(nil), name...))}
 	s.index, s.state = e.layer.AddSite(sketch.HashString(name))
+	s.routes, _ = route.New(route.Config{Seed: s.state.Key}) // cannot fail: only sizes are checked
 	e.sites[s.name] = s
 	e.order = append(e.order, s)
 	return s
@@ -223,7 +227,33 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	if !in.Teach && !in.Exempt {
 		e.publish(s, in, touched, pos)
 	}
-	return Result{Actor: event.Hash(in.Identity.ID), Route: ev.Route, Verdicts: e.out}
+	return Result{Actor: event.Hash(in.Identity.ID), Route: s.route(in), Verdicts: e.out}
+}
+
+// route learns from an answered request and returns the declared or the learned
+// template.
+func (s *site) route(in *feature.Input) string {
+	ev := in.Event
+	if in.Refused {
+		if ev.Route != "" {
+			return ev.Route
+		}
+		template, _ := s.routes.Lookup(ev.Path)
+		return template
+	}
+	m := s.routes.Observe(route.Observation{Time: in.Now, Method: ev.Method, Path: ev.Path, Status: ev.Status, QueryKeys: ev.QueryKeys})
+	if ev.Route != "" {
+		return ev.Route
+	}
+	return m.Template
+}
+
+// Inventory lists the endpoints that a site has shown, nil for an unknown site.
+func (e *Engine) Inventory(name string) []route.Endpoint {
+	if s := e.sites[name]; s != nil {
+		return s.routes.Inventory()
+	}
+	return nil
 }
 
 // attempts are the roles in which something is tried: their events may merge

@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,6 +72,14 @@ func (e *Engine) Snapshot(w io.Writer) error {
 	e.resolver.State(sw)
 	e.layer.State(sw)
 	e.set.State(sw)
+	var routes bytes.Buffer
+	for _, s := range e.order {
+		routes.Reset()
+		if err := s.routes.Snapshot(&routes); err != nil {
+			return fmt.Errorf("routes of %s: %w", s.name, err)
+		}
+		sw.Bytes(routes.Bytes())
+	}
 	if err := sw.Close(); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
@@ -120,6 +129,13 @@ func (e *Engine) Restore(r io.Reader) (err error) {
 	}
 	for _, s := range e.order {
 		s.state = e.layer.Site(s.index)
+		raw, err := sr.Bytes(maxHeader)
+		if err != nil {
+			return err
+		}
+		if err := s.routes.Restore(bytes.NewReader(raw)); err != nil {
+			return fmt.Errorf("routes of %s: %w", s.name, err)
+		}
 	}
 	return sr.Close()
 }

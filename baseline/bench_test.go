@@ -1,0 +1,85 @@
+package baseline
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/verdict"
+)
+
+// mixture makes n events of a shop's usual traffic in memory: sixteen sub-resources
+// or pages of known sessions to one attempt.
+func mixture(n, people int) []event.Event {
+	d := &dice{3}
+	t := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	out := make([]event.Event, 0, n)
+	for i := range n {
+		t = t.Add(time.Duration(d.n(2000)) * time.Microsecond)
+		p := d.n(people)
+		words := map[string]string{
+			"client": fmt.Sprintf("home%d", p/2), "ua": fmt.Sprintf("browser%d", p%40), "session": fmt.Sprintf("s%d", p),
+			"device": fmt.Sprintf("d%d", p), "template": fmt.Sprintf("t%d", p%9), "path": fmt.Sprintf("/item/%d", d.n(900)),
+			"account": fmt.Sprintf("user%d", p),
+		}
+		switch d.n(32) {
+		case 0:
+			words["role"], words["path"], words["claimed"], words["secret"] = "login", "/api/login", fmt.Sprintf("user%d", p), fmt.Sprint("p", p)
+			words["outcome"], words["flags"] = "success", "proves"
+		case 1:
+			words["role"], words["path"], words["obj.card"], words["outcome"] = "pay_auth", "/pay", fmt.Sprintf("card%d", p), "success"
+		case 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14:
+			words["path"] = fmt.Sprintf("/static/%d.css", d.n(50))
+		}
+		out = append(out, *build("shop", t, fmt.Sprint(i), words))
+	}
+	return out
+}
+
+// BenchmarkObserve measures the whole engine with all detectors on in-memory
+// events of known sessions.
+func BenchmarkObserve(b *testing.B) {
+	for _, people := range []int{2000, 100000} {
+		b.Run(fmt.Sprintf("people=%d", people), func(b *testing.B) {
+			e := New(Config{})
+			events := mixture(200000, people)
+			for i := range events {
+				e.Observe(&events[i], verdict.Position{Offset: int64(i)})
+			}
+			span := events[len(events)-1].Time - events[0].Time
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				ev := &events[i]
+				ev.Time += span
+				e.Observe(ev, verdict.Position{Offset: int64(i)})
+				if i++; i == len(events) {
+					i = 0
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// TestObserveTail prints the tail of the time per event; it fails only far above
+// the promise, because test machines are noisy.
+func TestObserveTail(t *testing.T) {
+	e := New(Config{Entities: 1 << 18})
+	events := mixture(60000, 20000)
+	times := make([]time.Duration, 0, len(events))
+	for i := range events {
+		from := time.Now()
+		e.Observe(&events[i], verdict.Position{Offset: int64(i)})
+		times = append(times, time.Since(from))
+	}
+	times = times[len(times)/3:]
+	slices.Sort(times)
+	p50, p99 := times[len(times)/2], times[len(times)*99/100]
+	t.Logf("per event p50 %v p99 %v; %d bytes of tables", p50, p99, e.Counters().Bytes)
+	if p99 > 200*time.Microsecond {
+		t.Errorf("p99 %v", p99)
+	}
+}
