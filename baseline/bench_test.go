@@ -3,6 +3,7 @@ package baseline
 import (
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func BenchmarkObserve(b *testing.B) {
 			}
 			span := events[len(events)-1].Time - events[0].Time
 			b.ReportAllocs()
-			i := 0
+			i, from := 0, cpuTime()
 			for b.Loop() {
 				ev := &events[i]
 				ev.Time += span
@@ -59,9 +60,19 @@ func BenchmarkObserve(b *testing.B) {
 					i = 0
 				}
 			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(b.N)/(cpuTime()-from).Seconds(), "events/cpu-s")
 		})
 	}
+}
+
+// cpuTime is the user time of this process: machines that build and test are
+// shared, and wall time says more about the neighbours.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano())
 }
 
 // TestObserveTail prints the tail of the time per event; it fails only far above

@@ -76,7 +76,7 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 func (e *Engine) named(c *threat.Case) uint32 {
 	mask := uint32(1) << c.Threat
 	for i := range e.set.Facts() {
-		if i == int(c.Threat) {
+		if i == int(c.Threat) || c.Subject == threat.Actor && e.in.Identity.ID == c.ID && e.in.Conduct.Open&(1<<i) == 0 {
 			continue
 		}
 		if o := e.set.Find(c.Subject, c.ID, i); o != nil && o.Score() >= threat.BarRateLimit {

@@ -42,6 +42,8 @@ type Conduct struct {
 	Level uint32
 	// Streak counts gaps between pages under 300 ms in a row.
 	Streak uint32
+	// Open has one bit per detector that has a case about the actor.
+	Open uint32
 	// Flagged has one bit per threat whose verdict is in force at rate_limit or
 	// above.
 	Flagged uint32
@@ -62,7 +64,7 @@ type Conduct struct {
 	StrayPaths uint32
 	// Home counts requests of an account in a place that it has known for long,
 	// once per change of identity.
-	Home, spare uint32
+	Home uint32
 }
 
 // PageStep is how a document request differs from the actor's ones before; N is
@@ -84,8 +86,8 @@ func small(v uint32) uint16 { return uint16(min(v, 65535)) }
 func (c *Conduct) note(in *Input) {
 	e := in.Event
 	if c.Requests == 0 || in.Sec-min(in.Sec, c.Last) > episodeSeconds {
-		flagged := c.Flagged
-		*c = Conduct{Begin: in.Sec, Last: in.Sec, LastMilli: in.Milli, Flagged: flagged}
+		flagged, open := c.Flagged, c.Open
+		*c = Conduct{Begin: in.Sec, Last: in.Sec, LastMilli: in.Milli, Flagged: flagged, Open: open}
 		in.Gap = -1
 	}
 	c.Requests++
@@ -229,6 +231,7 @@ func (c *Conduct) merge(o *Conduct) {
 	c.Classes |= o.Classes
 	c.Methods |= o.Methods
 	c.Flagged |= o.Flagged
+	c.Open |= o.Open
 	if c.Requests == 0 {
 		c.Begin = o.Begin
 	}

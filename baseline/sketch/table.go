@@ -35,20 +35,28 @@ func NewTable[V any](n int) *Table[V] {
 	return &Table[V]{rows: make([]Row[V], size), mask: uint64(size/ways - 1)}
 }
 
-// set picks the set by high bits of the key's product: keys that share low
-// bits must not share sets.
-func (t *Table[V]) set(key uint64) []Row[V] {
-	i := (key * 0x9e3779b97f4a7c15 >> 20 & t.mask) * ways
-	return t.rows[i : i+ways : i+ways]
+// set picks the first row of the set by high bits of the key's product: keys that
+// share low bits must not share sets.
+func (t *Table[V]) set(key uint64) int {
+	return int(key*0x9e3779b97f4a7c15>>20&t.mask) * ways
+}
+
+// FindAt returns the position of key's row, or -1. It does not touch Seen.
+func (t *Table[V]) FindAt(key uint64) int {
+	at := t.set(key)
+	s := t.rows[at : at+ways : at+ways]
+	for i := range s {
+		if s[i].Key == key {
+			return at + i
+		}
+	}
+	return -1
 }
 
 // Find returns the row of key, or nil. It does not touch Seen.
 func (t *Table[V]) Find(key uint64) *Row[V] {
-	s := t.set(key)
-	for i := range s {
-		if s[i].Key == key {
-			return &s[i]
-		}
+	if at := t.FindAt(key); at >= 0 {
+		return &t.rows[at]
 	}
 	return nil
 }
@@ -57,12 +65,19 @@ func (t *Table[V]) Find(key uint64) *Row[V] {
 // it is not there; the second result says that the row is new (and zero). The
 // row stays valid until another key of the same set is added.
 func (t *Table[V]) Get(key uint64, now uint32) (*Row[V], bool) {
-	s := t.set(key)
+	at, fresh := t.GetAt(key, now)
+	return &t.rows[at], fresh
+}
+
+// GetAt is Get, giving the row's position.
+func (t *Table[V]) GetAt(key uint64, now uint32) (at int, fresh bool) {
+	at = t.set(key)
+	s := t.rows[at : at+ways : at+ways]
 	oldest := 0
 	for i := range s {
 		if s[i].Key == key {
 			s[i].Seen = now
-			return &s[i], false
+			return at + i, false
 		}
 		if s[oldest].Key != 0 && (s[i].Key == 0 || s[i].Seen < s[oldest].Seen) {
 			oldest = i
@@ -75,8 +90,11 @@ func (t *Table[V]) Get(key uint64, now uint32) (*Row[V], bool) {
 		t.used++
 	}
 	*r = Row[V]{Key: key, Seen: now}
-	return r, true
+	return at + oldest, true
 }
+
+// Touch sets when the row at a position was last seen.
+func (t *Table[V]) Touch(at int, now uint32) { t.rows[at].Seen = now }
 
 // Delete frees the row of key.
 func (t *Table[V]) Delete(key uint64) {

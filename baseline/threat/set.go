@@ -15,7 +15,7 @@ type Set struct {
 	facts     []Facts
 	byRole    [event.NumRoles][]int
 	always    []int
-	cases     *sketch.Table[Case]
+	cases     *caseTable
 	layer     *feature.Layer
 	obs       Observation
 	touched   []Touched
@@ -40,7 +40,7 @@ func NewSet(layer *feature.Layer, cases int, detectors []Detector) (*Set, error)
 	if len(detectors) > 32 {
 		return nil, errors.New("threat detectors: 32 at most")
 	}
-	s := &Set{detectors: detectors, cases: sketch.NewTable[Case](cases), layer: layer, touched: make([]Touched, 0, 64)}
+	s := &Set{detectors: detectors, cases: newCaseTable(cases), layer: layer, touched: make([]Touched, 0, 64)}
 	for i, d := range detectors {
 		f := d.Facts()
 		if len(f.Parts) >= MaxParts {
@@ -67,10 +67,7 @@ func CaseKey(subject Subject, id uint64, detector int) uint64 {
 
 // Find returns the case of a subject for a detector, or nil.
 func (s *Set) Find(subject Subject, id uint64, detector int) *Case {
-	if row := s.cases.Find(CaseKey(subject, id, detector)); row != nil {
-		return &row.Val
-	}
-	return nil
+	return s.cases.find(CaseKey(subject, id, detector))
 }
 
 // Observe runs the detectors that want the event and returns the cases that it
@@ -126,19 +123,25 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	for p := range parts {
 		sum += parts[p].nats
 	}
-	id := SubjectID(in, sub)
-	key := CaseKey(sub, id, i)
-	row := s.cases.Find(key)
-	if row == nil && sum <= 0 {
+	if sub == Actor && sum <= 0 && in.Conduct.Open&(1<<i) == 0 {
 		*parts = [MaxParts]part{}
 		return // a good record opens no case
 	}
-	if row == nil {
-		row, _ = s.cases.Get(key, in.Sec)
-		row.Val = Case{First: in.Sec, Last: in.Sec, ID: id, SiteIndex: in.SiteIndex, Threat: uint8(i), Subject: sub}
+	id := SubjectID(in, sub)
+	key := CaseKey(sub, id, i)
+	c := s.cases.find(key)
+	if c == nil && sum <= 0 {
+		*parts = [MaxParts]part{}
+		in.Conduct.Open &^= 1 << i
+		return
 	}
-	row.Seen = in.Sec
-	c := &row.Val
+	c, fresh := s.cases.get(key, in.Sec)
+	if fresh {
+		*c = Case{First: in.Sec, Last: in.Sec, ID: id, SiteIndex: in.SiteIndex, Threat: uint8(i), Subject: sub}
+	}
+	if sub == Actor {
+		in.Conduct.Open |= 1 << i
+	}
 	switch sub {
 	case Object:
 		c.Object = in.Object
@@ -161,7 +164,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 		// Reflection: a long good record gives no credit to burn.
 		c.Parts = [MaxParts]int32{}
 		if c.Revision == 0 {
-			s.cases.Delete(key)
+			s.cases.delete(key)
 			return
 		}
 		score = 0
@@ -345,19 +348,19 @@ func less(n uint16, by bool) uint16 {
 // Merge joins the cases of two actors that turned out to be one.
 func (s *Set) Merge(into, from uint64, now uint32) {
 	for i := range s.detectors {
-		row := s.cases.Find(CaseKey(Actor, from, i))
-		if row == nil {
+		key := CaseKey(Actor, from, i)
+		was := s.cases.find(key)
+		if was == nil {
 			continue
 		}
-		old := row.Val
-		s.cases.Delete(row.Key)
-		to, fresh := s.cases.Get(CaseKey(Actor, into, i), now)
+		old := *was
+		s.cases.delete(key)
+		c, fresh := s.cases.get(CaseKey(Actor, into, i), now)
 		if fresh {
 			old.ID = into
-			to.Val = old
+			*c = old
 			continue
 		}
-		c := &to.Val
 		c.decay(now)
 		old.decay(now)
 		for p := range c.Parts {
@@ -416,9 +419,9 @@ func quota(kind uint8) int {
 
 // Cases exposes the table, for metrics.
 func (s *Set) Cases() (used, evicted uint64, bytes int) {
-	return s.cases.Used(), s.cases.Evicted(), s.cases.Bytes()
+	return s.cases.index.Used(), s.cases.index.Evicted(), s.cases.bytes()
 }
 
 // State writes the cases, SetState reads them.
-func (s *Set) State(w *sketch.Writer)          { s.cases.State(w) }
-func (s *Set) SetState(r *sketch.Reader) error { return s.cases.SetState(r) }
+func (s *Set) State(w *sketch.Writer)          { s.cases.state(w) }
+func (s *Set) SetState(r *sketch.Reader) error { return s.cases.setState(r) }
