@@ -111,7 +111,7 @@ const (
 // take makes the event of an exchange and sends it.
 func (c *collecting) take(x *flow.Exchange) {
 	now := time.Now()
-	if x.Time.Before(now.Add(-maxLate)) || x.Time.After(now.Add(maxAhead)) {
+	if x.Flags&event.FlagClockClamped == 0 && (x.Time.Before(now.Add(-maxLate)) || x.Time.After(now.Add(maxAhead))) {
 		x.Time = now
 		x.Flags |= event.FlagClockClamped
 	}
