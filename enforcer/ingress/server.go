@@ -216,8 +216,10 @@ func (s *Server) httpServer(cfg Config) *http.Server {
 // drain stops without cutting requests off: accept no more, let every answer
 // tell its client to close, end idle connections, wait.
 func (s *Server) drain(f *front, srv *http.Server, limit time.Duration) error {
-	s.draining.Store(true)
 	f.stopAccepting()
+	// Only now: who is told to close connects again at once, and a connection made
+	// between the last accept and the socket's close is reset by the kernel.
+	s.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	f.settle(ctx)
