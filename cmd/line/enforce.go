@@ -31,11 +31,16 @@ import (
 // repeats it anyway.
 const saveTableEvery = 10 * time.Second
 
+// readyWithoutFeed is how long an ingress waits for the verdicts that stand on
+// the log before it calls itself ready: long enough for a full topic, short
+// enough for a log that is away.
+const readyWithoutFeed = 3 * time.Second
+
 // Enforce runs the ingress role. It serves before the log is reachable and
 // after it is gone, from the verdicts it has.
 func Enforce(ctx context.Context, env Env) error {
 	return runRole(ctx, env, "enforce", func(ctx context.Context, r *role) (func() admin.Report, error) {
-		e := &enforcing{role: r, table: filepath.Join(env.Config.Data, "enforce", "table")}
+		e := &enforcing{role: r, current: make(chan struct{}), table: filepath.Join(env.Config.Data, "enforce", "table")}
 		if err := e.build(ctx); err != nil {
 			return nil, err
 		}
@@ -52,6 +57,7 @@ type enforcing struct {
 	events    *stream.Producer
 	decisions *stream.Publisher
 	tail      *stream.Tail
+	current   chan struct{} // closed once the verdicts that stood on the log are in force
 	malformed atomic.Int64
 }
 
@@ -101,6 +107,10 @@ func (e *enforcing) streams(conn stream.Connection) (err error) {
 	}
 	e.tail, err = stream.NewTail(stream.TailConfig{
 		Connection: conn, Topic: stream.TopicVerdicts, Log: e.Log, From: parsePosition(e.decider.Position()),
+		OnCaughtUp: func() {
+			e.decider.Touch(time.Now().UnixNano(), e.decider.Position())
+			close(e.current)
+		},
 		OnGap: func(g stream.Gap) {
 			e.Log.Warn("verdicts are missing from the topic; those in force are repeated by the processor", "partition", g.Partition, "from", g.From, "to", g.To)
 		},
@@ -130,6 +140,11 @@ func (e *enforcing) run(ctx context.Context, loaded int) {
 			return nil
 		}
 		e.Log.Info("ingress listens", "addr", addr.String(), "verdicts_loaded", loaded)
+		select { // it serves meanwhile, from the saved verdicts
+		case <-e.current:
+		case <-time.After(readyWithoutFeed):
+		case <-ctx.Done():
+		}
 		supervise.Ready(fmt.Sprintf("ingress %s, mode %s", addr, e.Config.Enforce.Mode))
 		return nil
 	})

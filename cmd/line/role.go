@@ -53,6 +53,10 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 	if err != nil {
 		return err
 	}
+	// The next weir up on this directory finds a part that outlived its own.
+	if err := writeRunFile(env.Config.Data, name+".pid", os.Getpid()); err != nil {
+		return err
+	}
 	r.mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		rep := report()
 		rep.Part = name

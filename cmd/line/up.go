@@ -43,6 +43,9 @@ type up struct {
 	parts  *supervise.Supervisor
 	config string // the effective configuration's file
 	began  time.Time
+	// engineCtx ends the store after the parts: the processor hands over to it
+	// when it stops.
+	engineCtx context.Context //nolint:containedctx // a life, not a call's
 
 	mu     sync.Mutex
 	engine supervise.State
@@ -60,6 +63,9 @@ func Up(ctx context.Context, env Env, opt UpOptions) error {
 	defer u.parts.Stop()
 
 	g, ctx := errgroup.WithContext(ctx)
+	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopEngine()
+	u.engineCtx = engineCtx
 	g.Go(func() error {
 		err := u.start(ctx, g)
 		if ctx.Err() != nil {
@@ -71,6 +77,7 @@ func Up(ctx context.Context, env Env, opt UpOptions) error {
 		<-ctx.Done()
 		_, _ = fmt.Fprintln(opt.Out, "stopping")
 		u.parts.Stop()
+		stopEngine()
 		return nil
 	})
 	return g.Wait()
@@ -87,7 +94,7 @@ func (u *up) start(ctx context.Context, g *errgroup.Group) error {
 	}
 	stored := make(chan error, 1)
 	if len(u.Config.ClickHouse.Addr) == 0 {
-		g.Go(func() error { return u.runEngine(ctx, stored) })
+		g.Go(func() error { return u.runEngine(u.engineCtx, stored) })
 	} else {
 		u.say("store", "ClickHouse at "+strings.Join(u.Config.ClickHouse.Addr, ", "))
 		stored <- nil
@@ -95,10 +102,15 @@ func (u *up) start(ctx context.Context, g *errgroup.Group) error {
 	if err := u.startLog(ctx); err != nil {
 		return err
 	}
-	if err := <-stored; err != nil {
-		return err
+	select {
+	case err := <-stored:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if err := u.part(ctx, supervise.Part{Name: "process", Args: u.args("process"), ReadyTimeout: time.Minute}); err != nil {
+	if err := u.part(ctx, supervise.Part{Name: "process", Args: u.args("process"), ReadyTimeout: time.Minute, StopTimeout: 20 * time.Second}); err != nil {
 		return err
 	}
 	var demo *demonstration
@@ -120,6 +132,7 @@ func (u *up) start(ctx context.Context, g *errgroup.Group) error {
 
 // edges starts what faces the outside: ingress, collectors, sinks.
 func (u *up) edges(ctx context.Context) error {
+	u.endOrphan("enforce") // it served until here
 	if hasUpstream(u.Config) {
 		if err := u.part(ctx, supervise.Part{Name: "enforce", Args: u.args("enforce"), Outlive: true, StopTimeout: 40 * time.Second}); err != nil {
 			return err
@@ -154,8 +167,8 @@ func (u *up) say(part, detail string) {
 	_, _ = fmt.Fprintf(u.opt.Out, "%-8s up   %s\n", part, detail)
 }
 
-// prepare makes the data directory, takes its lock, ends an ingress that
-// outlived its supervisor and writes the effective configuration.
+// prepare makes the data directory, takes its lock and writes the effective
+// configuration.
 func (u *up) prepare() (release func(), err error) {
 	data := u.Config.Data
 	if err := os.MkdirAll(filepath.Join(data, "run"), 0o700); err != nil {
@@ -175,7 +188,6 @@ func (u *up) prepare() (release func(), err error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("another weir up runs on %s: stop it, or give this one its own --data directory", data)
 	}
-	u.endOrphan("enforce")
 	_ = os.Remove(runFile(data, "store.json"))
 	u.config = runFile(data, "weir.yaml")
 	// Read back what the parts will read: the flags may have named flow maps.
