@@ -68,9 +68,7 @@ func toolReads(o *Observation) {
 	if in.Role == event.RoleNone {
 		u = feature.PageUnowned
 	}
-	// An odd browser is no scraper: software counts once a visit reads on without
-	// what its pages refer to.
-	softwarePart(o, 5, u, p.N == 1 && p.Bare)
+	toolPart(o, 5, u)
 }
 
 func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {
