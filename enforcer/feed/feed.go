@@ -12,17 +12,20 @@
 // Server-sent events (WHATWG HTML 9.2) on GET /v1/verdicts/stream with
 // "Authorization: Bearer KEY" and, to resume, "Last-Event-ID". Events:
 //
-//	event: gap        data: reason in words. What is behind the position asked
-//	                  for is gone; a snapshot follows. Sent first also when no
-//	                  position was asked for.
-//	event: snapshot   data: {"verdicts":N}. The verdicts that follow, up to
-//	                  snapshot_end, are all that are in force, without evidence.
-//	event: verdict    data: one verdict in JSON (CONTRACTS.md section 8); id:
-//	                  the position after it, opaque. Within a snapshot no id.
-//	event: snapshot_end  id: the position of the snapshot.
-//	: heartbeat       a comment, at least every 15 s.
+//	event: gap           What is behind the position asked for is gone; a
+//	                     snapshot follows.
+//	event: snapshot      The verdicts that follow, up to snapshot-end, are all
+//	                     that are in force, without evidence. Sent first where
+//	                     no position was asked for.
+//	event: verdict       data: one verdict in JSON, as on the topic; id: the
+//	                     position after it, opaque.
+//	event: snapshot-end  id: the position of the snapshot, unless its verdicts
+//	                     bore it already.
+//	: still here         a comment, at least every 15 s.
 //
-// An event without a name is a verdict.
+// An event without a name is a verdict. A position that came within a snapshot
+// counts only once the snapshot has ended: whoever resumed from the middle of
+// one would miss the rest of it.
 package feed
 
 import (
@@ -101,6 +104,7 @@ type Client struct {
 	http     *http.Client
 	log      *slog.Logger
 	position string // what to resume after; Run's goroutine only
+	pending  string // position of the snapshot that is being received
 
 	verdicts, refused, malformed, gaps, connects, failures atomic.Int64
 }
@@ -282,20 +286,27 @@ func (c *Client) dispatch(m *message, snapshot *bool) {
 		c.gaps.Add(1)
 		c.log.Info("verdict feed announces a gap; a snapshot follows", "reason", string(bytes.TrimSpace(m.data)))
 	case "snapshot":
-		*snapshot = true
+		*snapshot, c.pending = true, ""
 		c.sink.BeginSnapshot()
-	case "snapshot_end":
+	case "snapshot-end":
 		if *snapshot {
 			*snapshot = false
 			c.log.Info("verdict snapshot received", "dropped", c.sink.EndSnapshot())
+			if c.pending != "" {
+				c.position = c.pending
+			}
 		}
 	}
-	if m.id != "" && !*snapshot {
+	if *snapshot {
+		if m.id != "" {
+			c.pending = m.id
+		}
+		return
+	}
+	if m.id != "" {
 		c.position = m.id
 	}
-	if !*snapshot {
-		c.sink.Touch(time.Now().UnixNano(), c.position)
-	}
+	c.sink.Touch(time.Now().UnixNano(), c.position)
 }
 
 func (c *Client) verdict(data []byte, live bool) {

@@ -124,7 +124,7 @@ func follow(t *testing.T, cfg feed.Config, want string) (*recorder, *feed.Client
 func TestASnapshotThenVerdictsThenResume(t *testing.T) {
 	url, asked := serve(t,
 		"event: gap\ndata: no position\n\nevent: snapshot\ndata: {\"verdicts\":1}\n\nevent: verdict\ndata: "+data("a")+"\n\n"+
-			"event: snapshot_end\nid: 7\ndata: {}\n\nid: 8\ndata: "+data("b")+"\n\n\x00",
+			"event: snapshot-end\nid: 7\ndata: {}\n\nid: 8\ndata: "+data("b")+"\n\n\x00",
 		"id: 9\r\nevent: verdict\r\ndata: "+data("c")+"\r\n\r\n: heartbeat\n\n")
 	r, c := follow(t, feed.Config{URL: url, Key: "k"}, "c true")
 	want := []string{"at ", "begin", "a false", "end", "at 7", "b true", "at 8", "c true"}
@@ -141,8 +141,8 @@ func TestASnapshotThenVerdictsThenResume(t *testing.T) {
 
 func TestAnInterruptedSnapshotIsAskedForAgain(t *testing.T) {
 	url, asked := serve(t,
-		"event: snapshot\ndata: {}\n\ndata: "+data("a")+"\n\n\x00",
-		"event: snapshot\ndata: {}\n\ndata: "+data("a")+"\n\nevent: snapshot_end\nid: 3\ndata: {}\n\n")
+		"event: snapshot\ndata: {}\n\nid: 3\ndata: "+data("a")+"\n\n\x00",
+		"event: snapshot\ndata: {}\n\nid: 3\ndata: "+data("a")+"\n\nevent: snapshot-end\ndata: {}\n\n")
 	r, _ := follow(t, feed.Config{URL: url, Position: "1"}, "at 3")
 	if diff := cmp.Diff([]string{"begin", "a false", "begin", "a false", "end", "at 3"}, r.got); diff != "" {
 		t.Error(diff)

@@ -17,7 +17,7 @@ func (*nothing) Touch(int64, string)                  {}
 // FuzzRead holds that no stream makes the reader panic or keep more than its
 // bound.
 func FuzzRead(f *testing.F) {
-	f.Add([]byte("event: snapshot\n\ndata: {\"id\":\"v\"}\n\nevent: snapshot_end\nid: 7\n\n: x\n"))
+	f.Add([]byte("event: snapshot\n\ndata: {\"id\":\"v\"}\n\nevent: snapshot-end\nid: 7\n\n: x\n"))
 	f.Add([]byte("data\nid: \x00\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		c, err := New(Config{URL: "http://127.0.0.1/", MaxEventBytes: 4096}, &nothing{}, nil, nil)
