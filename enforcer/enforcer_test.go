@@ -9,17 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirproject/weir/enforcer"
 	"github.com/weirproject/weir/enforcer/table"
 	"github.com/weirproject/weir/enforcer/wasm"
-	"github.com/weirproject/weir/enforcer/wasm/policy"
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
 )
@@ -31,6 +28,12 @@ const (
 
 func newEnforcer(tb testing.TB, cfg enforcer.Config) *enforcer.Enforcer {
 	tb.Helper()
+	if cfg.Table.MaxVerdicts == 0 {
+		cfg.Table.MaxVerdicts = 1 << 14 // the default takes 16 MiB
+	}
+	if cfg.MaxBuckets == 0 {
+		cfg.MaxBuckets = 1 << 12
+	}
 	e, err := enforcer.New(cfg, wasm.Strongest{}, nil)
 	if err != nil {
 		tb.Fatal(err)
@@ -190,146 +193,6 @@ func TestTheStrongestInForceActsAndAllAreRecorded(t *testing.T) {
 }
 
 // TestAnAllowlistAlwaysWins holds the property over random verdicts and modes.
-func TestAnAllowlistAlwaysWins(t *testing.T) {
-	list := enforcer.Allowlist{Name: "office", Reason: "own staff", Clients: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}
-	rng := rand.New(rand.NewPCG(3, 4))
-	for range 300 {
-		e := newEnforcer(t, enforcer.Config{
-			Mode: event.ModeEnforce, Allowlists: []enforcer.Allowlist{list}, StaleAfter: time.Minute,
-			Sites: []enforcer.Site{{Name: "shop", Fail: enforcer.Fail(rng.IntN(3))}},
-		})
-		for n := range rng.IntN(4) {
-			e.Apply(give(n, event.Action(rng.IntN(6)+2), bind(event.Kind(rng.IntN(int(event.NumKinds))).String())))
-		}
-		if d := decide(t, e, request()); d.Action != event.ActionAllow || d.Rule != "allowlist:office" || d.Reason != "own staff" || !enforcer.IsPlain(&d) {
-			t.Fatalf("%+v", d)
-		}
-	}
-}
-
-func TestAllowlistsFitByEveryCriterionGiven(t *testing.T) {
-	client := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
-	for _, c := range []struct {
-		name string
-		list enforcer.Allowlist
-		want bool
-	}{
-		{"address", enforcer.Allowlist{Clients: client("203.0.113.7/32")}, true},
-		{"mapped address", enforcer.Allowlist{Clients: client("::ffff:203.0.113.0/120")}, true},
-		{"another address", enforcer.Allowlist{Clients: client("203.0.114.0/24")}, false},
-		{"IPv6 for an IPv4 client", enforcer.Allowlist{Clients: client("::/0")}, false},
-		{"account", enforcer.Allowlist{Binds: []verdict.Bind{{Kind: "account", Value: 7}}}, true},
-		{"another account", enforcer.Allowlist{Binds: []verdict.Bind{{Kind: "account", Value: 8}}}, false},
-		{"user agent", enforcer.Allowlist{UserAgents: []string{"Mozilla/*"}}, true},
-		{"another user agent", enforcer.Allowlist{UserAgents: []string{"Mozilla"}}, false},
-		{"user agent and wrong address", enforcer.Allowlist{UserAgents: []string{"Mozilla/*"}, Clients: client("192.0.2.0/24")}, false},
-		{"network number", enforcer.Allowlist{ASNs: []uint32{64500}}, true},
-		{"verified bot", enforcer.Allowlist{VerifiedBots: true}, false},
-		{"another site", enforcer.Allowlist{Clients: client("203.0.113.7/32"), Sites: []string{"blog"}}, false},
-		{"expired", enforcer.Allowlist{Clients: client("203.0.113.7/32"), Expires: start + second}, false},
-		{"not yet expired", enforcer.Allowlist{Clients: client("203.0.113.7/32"), Expires: start + second + 1}, true},
-	} {
-		c.list.Name, c.list.Reason = "list", "because"
-		e := newEnforcer(t, enforcer.Config{Mode: event.ModeEnforce, Allowlists: []enforcer.Allowlist{c.list}})
-		e.Apply(give(1, event.ActionBlock))
-		if d := decide(t, e, request()); (d.Action == event.ActionAllow) != c.want {
-			t.Errorf("%s: %s by %s", c.name, d.Action, d.Rule)
-		}
-	}
-}
-
-func TestRateLimits(t *testing.T) {
-	limit := func(l verdict.Limit) func(*verdict.Verdict) { return func(v *verdict.Verdict) { v.Limit = &l } }
-	at := func(e *enforcer.Enforcer, seconds int64, change ...func(*event.Event)) verdict.Decision {
-		ev := request()
-		ev.Time = start + seconds*second
-		for _, c := range change {
-			c(ev)
-		}
-		return e.Decide(ev)
-	}
-	t.Run("inside passes, over is refused with the time to wait", func(t *testing.T) {
-		e := newEnforcer(t, enforce)
-		e.Apply(give(1, event.ActionRateLimit, limit(verdict.Limit{Per: "1m", Requests: 5, Key: "actor"})))
-		for i := range 5 {
-			if d := at(e, 0); d.Action != event.ActionAllow || d.Proposed != event.ActionRateLimit || d.RetryAfterSeconds != 0 || enforcer.IsPlain(&d) {
-				t.Fatalf("request %d: %+v", i, d)
-			}
-		}
-		if d := at(e, 0); d.Action != event.ActionRateLimit || d.RetryAfterSeconds != 12 {
-			t.Fatalf("over: %s, retry after %d", d.Action, d.RetryAfterSeconds)
-		}
-		if d := at(e, 12); d.Action != event.ActionAllow {
-			t.Errorf("after the wait: %s", d.Action)
-		}
-		if d := at(e, 12); d.Action != event.ActionRateLimit {
-			t.Errorf("again: %s", d.Action)
-		}
-	})
-	t.Run("in shadow it counts and never refuses", func(t *testing.T) {
-		e := newEnforcer(t, enforcer.Config{})
-		e.Apply(give(1, event.ActionRateLimit, limit(verdict.Limit{Per: "1m", Requests: 1, Key: "actor"})))
-		inside, over := at(e, 0), at(e, 0)
-		if inside.Action != event.ActionAllow || inside.RetryAfterSeconds != 0 || !strings.Contains(inside.Reason, "within") {
-			t.Errorf("inside: %+v", inside)
-		}
-		if over.Action != event.ActionAllow || over.Proposed != event.ActionRateLimit || over.RetryAfterSeconds != 60 || !strings.Contains(over.Reason, "over") {
-			t.Errorf("over: %+v", over)
-		}
-	})
-	t.Run("a key of its own per session", func(t *testing.T) {
-		e := newEnforcer(t, enforce)
-		e.Apply(give(1, event.ActionRateLimit, bind("client"), limit(verdict.Limit{Per: "1m", Requests: 1, Key: "session"})))
-		at(e, 0)
-		if d := at(e, 0, func(ev *event.Event) { ev.Keys[event.KindSession] = 8 }); d.Action != event.ActionAllow {
-			t.Errorf("another session: %s", d.Action)
-		}
-		if d := at(e, 0); d.Action != event.ActionRateLimit {
-			t.Errorf("the same session: %s", d.Action)
-		}
-	})
-	t.Run("cost", func(t *testing.T) {
-		e := newEnforcer(t, enforce)
-		e.Apply(give(1, event.ActionRateLimit, limit(verdict.Limit{Per: "1m", Cost: 1000, Key: "actor"})))
-		cost := func(ev *event.Event) { ev.Cost = 600 }
-		if d := at(e, 0, cost); d.Action != event.ActionAllow {
-			t.Errorf("first: %s", d.Action)
-		}
-		if d := at(e, 0, cost); d.Action != event.ActionRateLimit || d.RetryAfterSeconds != 12 {
-			t.Errorf("second: %s, retry after %d", d.Action, d.RetryAfterSeconds)
-		}
-	})
-	for _, l := range []verdict.Limit{{Per: "1m", Bytes: 1000, Key: "actor"}, {Per: "1m", Seconds: 10, Key: "actor"}} {
-		t.Run("known after the answer "+fmt.Sprint(l), func(t *testing.T) {
-			e := newEnforcer(t, enforce)
-			e.Apply(give(1, event.ActionRateLimit, limit(l)))
-			d := at(e, 0)
-			ev := request()
-			ev.Time, ev.ResponseBytes, ev.Duration = start, 3000, 30*second
-			e.Settle(ev, &d)
-			if d := at(e, 60); d.Action != event.ActionRateLimit || d.RetryAfterSeconds != 60 {
-				t.Errorf("three allowances used: %s, retry after %d", d.Action, d.RetryAfterSeconds)
-			}
-			if d := at(e, 121); d.Action != event.ActionAllow {
-				t.Errorf("after two periods: %s", d.Action)
-			}
-		})
-	}
-	t.Run("without an allowance the default counts", func(t *testing.T) {
-		e := newEnforcer(t, enforce)
-		e.Apply(give(1, event.ActionRateLimit))
-		n := 0
-		for range 30 {
-			if at(e, 0).Action == event.ActionAllow {
-				n++
-			}
-		}
-		if n != 10 {
-			t.Errorf("%d passed, want 10", n)
-		}
-	})
-}
-
 func TestRoutesFailOpenOrClosed(t *testing.T) {
 	cfg := enforcer.Config{Mode: event.ModeEnforce, StaleAfter: 10 * time.Minute, Sites: []enforcer.Site{{
 		Name: "shop", Routes: []enforcer.Route{{Method: "POST", Path: "/api/login", Fail: enforcer.FailClosed}},
@@ -427,77 +290,7 @@ func TestWhatCannotBeCarriedOutIsWeakened(t *testing.T) {
 	}
 }
 
-func TestTheBuiltInPolicyIsAModule(t *testing.T) {
-	e, err := enforcer.New(enforce, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Apply(give(1, event.ActionBlock))
-	d := e.Decide(request())
-	if d.Action != event.ActionBlock || d.Rule != "verdict" || d.Fuel == 0 || !strings.HasPrefix(d.Policy, "sha256:") || e.Status().PolicyHash != d.Policy {
-		t.Errorf("%+v", d)
-	}
-	if err := e.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
 // brokenPolicy fails, panics or answers nonsense.
-type brokenPolicy struct {
-	wasm.Strongest
-	answer func(*wasm.Frame) (wasm.Proposal, error)
-	always bool
-}
-
-func (p brokenPolicy) Evaluate(f *wasm.Frame) (wasm.Proposal, error) { return p.answer(f) }
-func (p brokenPolicy) NeedsVerdict() bool                            { return !p.always }
-
-func TestABrokenPolicyFailsAsTheRouteSays(t *testing.T) {
-	for name, answer := range map[string]func(*wasm.Frame) (wasm.Proposal, error){
-		"error":    func(*wasm.Frame) (wasm.Proposal, error) { return wasm.Proposal{}, errors.New("trap") },
-		"panic":    func(*wasm.Frame) (wasm.Proposal, error) { panic("bug") },
-		"nonsense": func(*wasm.Frame) (wasm.Proposal, error) { return wasm.Proposal{Action: 99}, nil },
-		"index": func(*wasm.Frame) (wasm.Proposal, error) {
-			return wasm.Proposal{Action: event.ActionBlock, Verdict: 5}, nil
-		},
-	} {
-		for _, closed := range []bool{false, true} {
-			fail, want := enforcer.FailOpen, event.ActionAllow
-			if closed {
-				fail, want = enforcer.FailClosed, event.ActionBlock
-			}
-			e, err := enforcer.New(enforcer.Config{Mode: event.ModeEnforce, Sites: []enforcer.Site{{Name: "shop", Fail: fail}}},
-				brokenPolicy{answer: answer}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e.Apply(give(1, event.ActionBlock))
-			if d := e.Decide(request()); d.Action != want {
-				t.Errorf("%s, closed %v: %s because %s", name, closed, d.Action, d.Reason)
-			}
-		}
-	}
-}
-
-func TestAPolicyMayActOnItsOwnAndIsMetered(t *testing.T) {
-	p := brokenPolicy{always: true, answer: func(*wasm.Frame) (wasm.Proposal, error) {
-		return wasm.Proposal{Action: event.ActionRateLimit, Verdict: -1, Rule: 3}, nil
-	}}
-	e, err := enforcer.New(enforce, p, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for range 20 {
-		if d := e.Decide(request()); d.Action == event.ActionAllow && d.Proposed == event.ActionRateLimit {
-			n++
-		}
-	}
-	if n != 10 {
-		t.Errorf("%d of 20 passed, want the default allowance of 10", n)
-	}
-}
-
 func TestTheTableSurvivesARestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "verdicts")
 	a := newEnforcer(t, enforce)
@@ -603,112 +396,7 @@ func TestConcurrentDecisions(t *testing.T) {
 
 // TestPoliciesAreReplacedUnderLoad swaps compiled modules while requests are
 // decided: none may fail, and no module may stay behind.
-func TestPoliciesAreReplacedUnderLoad(t *testing.T) {
-	load := func() *wasm.Policy {
-		p, err := wasm.Compile(wasm.Config{Instances: 2}, policy.Strongest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	e, err := enforcer.New(enforce, load(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Apply(give(1, event.ActionBlock))
-	var stop atomic.Bool
-	var wg sync.WaitGroup
-	var n atomic.Int64
-	for range 3 {
-		wg.Go(func() {
-			for !stop.Load() {
-				if d := e.Decide(request()); d.Action != event.ActionBlock || d.Rule != "verdict" || d.Fuel == 0 {
-					t.Errorf("%s by %s: %s", d.Action, d.Rule, d.Reason)
-					return
-				}
-				n.Add(1)
-			}
-		})
-	}
-	for range 40 {
-		old, ok := e.SwapPolicy(load()).(*wasm.Policy)
-		if !ok {
-			t.Fatal("not the policy that was in force")
-		}
-		if err := old.Close(); err != nil {
-			t.Error(err)
-		}
-		if s := old.Stats(); s.Instances != 0 {
-			t.Errorf("%d instances left", s.Instances)
-		}
-	}
-	stop.Store(true)
-	wg.Wait()
-	if n.Load() == 0 {
-		t.Fatal("no request was decided")
-	}
-}
-
-func TestMetrics(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	now := start + second
-	e, err := enforcer.New(enforcer.Config{Mode: event.ModeEnforce, Clock: func() int64 { return now }}, wasm.Strongest{}, reg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Apply(give(1, event.ActionBlock))
-	e.Apply(give(1, event.ActionBlock))
-	e.Apply(give(2, event.ActionBlock, bind("device"), shadowed, func(v *verdict.Verdict) { v.Binds[0].All[0].Value = 9 }))
-	e.Decide(request())
-	ev := request()
-	ev.Keys = event.Keys{}
-	ev.Keys[event.KindDevice] = 9
-	e.Decide(ev)
-	for name, want := range map[string]float64{
-		"weir_rule_blocks_total mode=enforce rule=verdict version=1":     1,
-		"weir_rule_would_block_total mode=shadow rule=verdict version=1": 1,
-		"weir_rule_matches_total mode=shadow rule=verdict version=1":     1,
-		"weir_verdicts_active action=block mode=enforce scope=actor":     1,
-		"weir_verdicts_active action=block mode=shadow scope=actor":      1,
-		"weir_verdicts_active action=block mode=enforce scope=site":      0,
-		"weir_verdicts_received_total outcome=duplicate":                 1,
-		"weir_decisions_total action=block mode=enforce proposed=block":  1,
-		"weir_policy_loads_total status=loaded":                          1,
-		"weir_rule_exec_seconds rule=strongest":                          2,
-		"weir_verdict_to_enforced_seconds":                               2,
-		"weir_policy_info hash= version=1":                               1,
-		"weir_rule_errors_total mode=enforce rule=strongest version=1":   0,
-	} {
-		got, ok := gather(t, reg)[name]
-		if !ok || got != want {
-			t.Errorf("%s = %g (present: %v), want %g", name, got, ok, want)
-		}
-	}
-	if s := e.Status(); s.Table.Outcomes[table.Added] != 2 || s.Table.Outcomes[table.Duplicate] != 1 {
-		t.Errorf("%+v", s.Table)
-	}
-}
-
 // gather reads "name label=value ..." -> value; of histograms the count.
-func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := []string{f.GetName()}
-			for _, l := range m.GetLabel() {
-				name = append(name, l.GetName()+"="+l.GetValue())
-			}
-			out[strings.Join(name, " ")] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
-		}
-	}
-	return out
-}
-
 func TestFaultyConfigurationIsRefused(t *testing.T) {
 	for want, cfg := range map[string]enforcer.Config{
 		"names nobody": {Allowlists: []enforcer.Allowlist{{Name: "all", Reason: "x"}}},
@@ -727,57 +415,4 @@ func TestFaultyConfigurationIsRefused(t *testing.T) {
 			t.Errorf("reload accepted %q", want)
 		}
 	}
-}
-
-func TestThePlainPathAllocatesNothing(t *testing.T) {
-	e := newEnforcer(t, enforcer.Config{Mode: event.ModeEnforce, Sites: []enforcer.Site{{Name: "shop", Routes: []enforcer.Route{{Path: "/x/{id}"}}}}})
-	for i := range 100 {
-		e.Apply(give(i, event.ActionBlock, func(v *verdict.Verdict) { v.Binds[0].All[0].Value = event.Hash(i + 100) }))
-	}
-	ev := request()
-	if n := testing.AllocsPerRun(200, func() { e.Decide(ev) }); n != 0 {
-		t.Errorf("%g allocations", n)
-	}
-}
-
-func BenchmarkDecide(b *testing.B) {
-	p, err := wasm.Compile(wasm.Config{}, policy.Strongest)
-	if err != nil {
-		b.Fatal(err)
-	}
-	e, err := enforcer.New(enforce, p, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	v := give(0, event.ActionBlock)
-	const n = 1_000_000
-	for i := range n {
-		v.ID = fmt.Sprintf("v_%032x", i)
-		v.Binds[0].All[0].Value = hash(i)
-		e.Apply(v)
-	}
-	ev := request()
-	ev.Keys[event.KindSession] = 0
-	for _, hit := range []bool{false, true} {
-		b.Run(map[bool]string{false: "plain", true: "block"}[hit], func(b *testing.B) {
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				i++
-				ev.Keys[event.KindSession] = hash(n + i)
-				if hit {
-					ev.Keys[event.KindSession] = hash(int(uint64(hash(i)) % n))
-				}
-				if d := e.Decide(ev); (d.Action == event.ActionBlock) != hit {
-					b.Fatal(d.Action)
-				}
-			}
-		})
-	}
-}
-
-func hash(i int) event.Hash {
-	h := uint64(i+1) * 0x9e3779b97f4a7c15
-	h ^= h >> 29
-	return event.Hash(h * 0xbf58476d1ce4e5b9)
 }

@@ -1,21 +1,16 @@
 package sinks_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,9 +20,7 @@ import (
 
 	"github.com/weirproject/weir/sinks"
 	"github.com/weirproject/weir/sinks/file"
-	"github.com/weirproject/weir/sinks/ocsf"
 	"github.com/weirproject/weir/sinks/webhook"
-	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
 )
 
@@ -39,73 +32,8 @@ func TestMain(m *testing.M) {
 }
 
 // record i of a topic; every third verdict is of site blog.
-func record(topic string, i int64) sinks.Record {
-	site := "shop"
-	if i%3 == 2 {
-		site = "blog"
-	}
-	var v any = verdict.Decision{ID: fmt.Sprintf("r-%d", i), Time: 1, Site: site, Action: event.ActionBlock, Proposed: event.ActionBlock, Mode: event.ModeEnforce}
-	if topic == sinks.Verdicts {
-		v = verdict.Verdict{ID: fmt.Sprintf("v_%d", i), Revision: 1, Site: site, Action: event.ActionBlock, Mode: event.ModeEnforce, Scope: verdict.ScopeActor}
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return sinks.Record{Topic: topic, Partition: int32(i % 2), Offset: i / 2, Value: b}
-}
-
 // list is a Source with n records per topic, over two partitions. It waits for
 // the end of ctx after the last one, as a log does.
-type list struct {
-	n     int64
-	fetch int64 // records per call
-	spoil map[int64][]byte
-	// reached is closed when every topic's last record has been handled.
-	reached sync.WaitGroup
-	gap     *sinks.Lost
-}
-
-func newList(n int64, topics int) *list {
-	l := &list{n: n, fetch: 7}
-	l.reached.Add(topics)
-	return l
-}
-
-func (l *list) Follow(ctx context.Context, topic string, from map[int32]int64, handle func(context.Context, []sinks.Record) error, lost func(sinks.Lost)) error {
-	if l.gap != nil && l.gap.Topic == topic {
-		lost(*l.gap)
-	}
-	var batch []sinks.Record
-	for i := range l.n {
-		if i/2 < from[int32(i%2)] {
-			continue
-		}
-		r := record(topic, i)
-		if b, ok := l.spoil[i]; ok && topic == sinks.Verdicts {
-			r.Value = b
-		}
-		batch = append(batch, r)
-		if int64(len(batch)) == l.fetch {
-			if err := handle(ctx, batch); err != nil {
-				return err
-			}
-			batch = nil
-		}
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end of ctx is a Source's ordinary end
-		}
-	}
-	if len(batch) > 0 {
-		if err := handle(ctx, batch); err != nil {
-			return err
-		}
-	}
-	l.reached.Done()
-	<-ctx.Done()
-	return nil
-}
-
 // run serves until every topic was handled, then stops the sink.
 func run(t *testing.T, s *sinks.Sink, l *list) {
 	t.Helper()
@@ -146,67 +74,8 @@ func newSink(t *testing.T, cfg sinks.Config, src sinks.Source, dest sinks.Destin
 }
 
 // figures reads weir_sink_events_total by result.
-func figures(t *testing.T, reg *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				if l.GetName() == "result" && m.GetCounter().GetValue() > 0 {
-					out[l.GetValue()] = m.GetCounter().GetValue()
-				}
-			}
-		}
-	}
-	return out
-}
-
 // receiver is a webhook's other end that answers by a script and keeps what it
 // accepted.
-type receiver struct {
-	mu     sync.Mutex
-	answer func(n int, body []byte) (status int, retryAfter string)
-	n      int
-	got    [][]byte
-	seen   []*http.Request
-}
-
-func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.n++
-	r.seen = append(r.seen, req)
-	status, after := http.StatusOK, ""
-	if r.answer != nil {
-		status, after = r.answer(r.n, body)
-	}
-	if status == 0 {
-		panic(http.ErrAbortHandler) // the connection breaks
-	}
-	if after != "" {
-		w.Header().Set("Retry-After", after)
-	}
-	w.WriteHeader(status)
-	if status == http.StatusOK {
-		var docs []json.RawMessage
-		if json.Unmarshal(body, &docs) == nil {
-			for _, d := range docs {
-				r.got = append(r.got, d)
-			}
-		} else {
-			r.got = append(r.got, bytes.Split(bytes.TrimSpace(body), []byte{'\n'})...)
-		}
-	}
-}
-
 // destinations are opened by the conformance test; each returns the lines that
 // have arrived.
 func destinations(t *testing.T) map[string]func(t *testing.T) (sinks.Destination, func() [][]byte) {
@@ -251,30 +120,6 @@ func destinations(t *testing.T) map[string]func(t *testing.T) (sinks.Destination
 }
 
 // fileLines reads a file and its rotated predecessors, the oldest first.
-func fileLines(t *testing.T, path string) [][]byte {
-	t.Helper()
-	var out [][]byte
-	for i := 200; i >= 0; i-- {
-		name := path + "." + strconv.Itoa(i)
-		if i == 0 {
-			name = path
-		}
-		b, err := os.ReadFile(name)
-		if err != nil {
-			continue
-		}
-		if len(b) > 0 && b[len(b)-1] != '\n' {
-			t.Errorf("%s ends in half a line", name)
-		}
-		for line := range bytes.SplitSeq(bytes.TrimSuffix(b, []byte{'\n'}), []byte{'\n'}) {
-			if len(line) > 0 {
-				out = append(out, line)
-			}
-		}
-	}
-	return out
-}
-
 // TestEveryDestinationGetsEveryRecord is the conformance test: all records
 // arrive in order, whole, once where nothing dies, and a restart goes on where
 // the first run ended.
@@ -367,24 +212,6 @@ func TestARefusedDocumentIsFoundAndKept(t *testing.T) {
 }
 
 // stuck fails until it is let go.
-type stuck struct {
-	mu     sync.Mutex
-	tries  int
-	permit chan struct{}
-}
-
-func (s *stuck) Deliver(context.Context, []string, [][]byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tries++
-	if s.tries == 5 {
-		close(s.permit)
-	}
-	return errors.New("connection refused")
-}
-func (s *stuck) Sync() error  { return nil }
-func (s *stuck) Close() error { return nil }
-
 func TestAnAbsentDestinationHoldsUpOnlyItself(t *testing.T) {
 	s := &stuck{permit: make(chan struct{})}
 	good, arrived := destinations(t)["file"](t)
@@ -451,98 +278,5 @@ func TestStateIsGuarded(t *testing.T) {
 
 // TestKillNine kills a child that delivers to a file again and again: at the end
 // every document has arrived, whole.
-func TestKillNine(t *testing.T) {
-	const n, kills = 3000, 12
-	dir := t.TempDir()
-	for round := range kills + 1 {
-		cmd := exec.Command(os.Args[0], "-test.run=^$") //nolint:gosec,noctx // this test binary; killed below
-		cmd.Env = append(os.Environ(), "WEIR_TEST_SINK_DIR="+dir, "WEIR_TEST_SINK_N="+strconv.Itoa(n))
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		progress := bufio.NewScanner(out)
-		// Die after some progress of its own, so that every run gets further.
-		for lines := 0; progress.Scan() && (round == kills || lines < 5+7*round%11); lines++ {
-			if progress.Text() == "done" {
-				break
-			}
-		}
-		if round < kills {
-			_ = cmd.Process.Kill()
-		}
-		_, _ = io.Copy(io.Discard, out)
-		err = cmd.Wait()
-		if round == kills && err != nil {
-			t.Fatal(err)
-		}
-	}
-	seen := map[string]int{}
-	for _, line := range fileLines(t, filepath.Join(dir, "out.ndjson")) {
-		var doc struct {
-			Metadata struct {
-				UID string `json:"uid"`
-			} `json:"metadata"`
-		}
-		if err := json.Unmarshal(line, &doc); err != nil {
-			t.Fatalf("%v in %q", err, line)
-		}
-		seen[doc.Metadata.UID]++
-	}
-	repeats := 0
-	for i := range n {
-		id := fmt.Sprintf("r-%d", i)
-		if seen[id] == 0 {
-			t.Errorf("%s is lost", id)
-		}
-		repeats += seen[id] - 1
-	}
-	if len(seen) != n {
-		t.Errorf("%d ids, want %d", len(seen), n)
-	}
-	t.Logf("%d kills, %d documents, %d repeated", kills, n, repeats)
-}
-
 // child is the process that TestKillNine kills: it tells of its progress.
-func child() int {
-	dir := os.Getenv("WEIR_TEST_SINK_DIR")
-	n, _ := strconv.ParseInt(os.Getenv("WEIR_TEST_SINK_N"), 10, 64)
-	d, err := file.New(file.Config{Path: filepath.Join(dir, "out.ndjson"), MaxBytes: 200_000, Keep: 200})
-	if err != nil {
-		return 2
-	}
-	m, err := sinks.NewMetrics(nil)
-	if err != nil {
-		return 2
-	}
-	l := newList(n, 1)
-	s, err := sinks.New(sinks.Config{
-		Name: "kill", Dir: dir, Topics: []string{sinks.Decisions}, BatchDocuments: 3, SaveEvery: time.Millisecond,
-	}, l, ocsf.Format{}, &talking{Destination: d}, m, nil)
-	if err != nil {
-		return 2
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		l.reached.Wait()
-		cancel()
-	}()
-	if err := s.Run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	_, _ = fmt.Fprintln(os.Stdout, "done")
-	return 0
-}
-
 // talking prints a line for each delivery.
-type talking struct{ *file.Destination }
-
-func (d *talking) Deliver(ctx context.Context, ids []string, docs [][]byte) error {
-	err := d.Destination.Deliver(ctx, ids, docs)
-	_, _ = fmt.Fprintln(os.Stdout, len(ids))
-	return err
-}

@@ -68,7 +68,9 @@ func toolReads(o *Observation) {
 	if in.Role == event.RoleNone {
 		u = feature.PageUnowned
 	}
-	toolPart(o, 5, u)
+	// An odd browser is no scraper: software counts once a visit reads on without
+	// what its pages refer to.
+	softwarePart(o, 5, u, p.N == 1 && p.Bare)
 }
 
 func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {

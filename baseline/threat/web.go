@@ -68,6 +68,12 @@ func softwareCap(o *Observation) (event.Action, string) {
 // of such software is what is expected.
 func toolPart(o *Observation, i int, u feature.UrnName) {
 	in := o.In
+	softwarePart(o, i, u, in.ByTool != nil && (in.ToolStep.NewSession || in.ToolStep.NewClient))
+}
+
+// softwarePart is toolPart with the moment chosen by the caller.
+func softwarePart(o *Observation, i int, u feature.UrnName, now bool) {
+	in := o.In
 	t := in.ByTool
 	if t == nil || !o.Mature() {
 		return
@@ -76,7 +82,7 @@ func toolPart(o *Observation, i int, u feature.UrnName) {
 	switch {
 	case !in.Unowned:
 		o.Add(Tool, i, -4000, 0, int32(p0/1000))
-	case in.ToolStep.NewSession || in.ToolStep.NewClient:
+	case now:
 		o.Add(Tool, i, min(2500, sketch.LogLikelihood(true, 900000, p0)), milli(t.Clients.Count()), int32(p0/1000))
 	}
 }

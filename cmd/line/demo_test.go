@@ -59,7 +59,9 @@ func replayDemo(t *testing.T, days int) (n demoTally) {
 	})
 	take := func(x *flow.Exchange) {
 		x.Site = "shop"
-		r.Take(x)
+		if err := r.Take(x, true); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if days > 0 {
 		if _, err := demo.Record(t.Context(), days, now, take); err != nil {

@@ -98,7 +98,6 @@ func (p *processor) build(ctx context.Context) error {
 		return fmt.Errorf("feed: %w", err)
 	}
 	p.group.Go(func() error { return tail.Run(ctx, p.follow) })
-	p.group.Go(func() error { return newAccounts(p).run(ctx) })
 	return p.routes()
 }
 

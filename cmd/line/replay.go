@@ -2,6 +2,7 @@ package line
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -121,8 +122,14 @@ func ReadExchanges(ctx context.Context, files []string, format, site string, str
 		if n++; n&1023 == 0 {
 			progress(n)
 		}
-		r.Take(x)
-		return nil
+		err := r.Take(x, f != accesslog.FormatExchange && f != accesslog.FormatAuto)
+		if errors.Is(err, replay.ErrRepeated) {
+			complain(err)
+			if !strict {
+				return nil
+			}
+		}
+		return err
 	})
 	for reason, lines := range stats.ByReason {
 		for range lines {

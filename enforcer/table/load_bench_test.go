@@ -10,7 +10,7 @@ import (
 )
 
 func BenchmarkLoadMillion(b *testing.B) {
-	tab := newTable(b, table.Config{})
+	tab := newTable(b, table.Config{MaxVerdicts: 1 << 21})
 	v := give(0)
 	for i := range 1_000_000 {
 		v.ID = fmt.Sprintf("v_%032x", i)
@@ -23,7 +23,7 @@ func BenchmarkLoadMillion(b *testing.B) {
 	}
 	b.SetBytes(int64(buf.Len()))
 	for b.Loop() {
-		if n, err := newTable(b, table.Config{}).Load(bytes.NewReader(buf.Bytes()), start); n != 1_000_000 || err != nil {
+		if n, err := newTable(b, table.Config{MaxVerdicts: 1 << 21}).Load(bytes.NewReader(buf.Bytes()), start); n != 1_000_000 || err != nil {
 			b.Fatal(n, err)
 		}
 	}

@@ -148,7 +148,7 @@ func FuzzLoad(f *testing.F) {
 
 func BenchmarkMatch(b *testing.B) {
 	for _, n := range []int{1000, 1_000_000} {
-		tab := newTable(b, table.Config{})
+		tab := newTable(b, table.Config{MaxVerdicts: 1 << 21})
 		v := give(0)
 		for i := range n {
 			v.ID = fmt.Sprintf("v_%016x%016x", uint64(i)*0x9e3779b97f4a7c15, i)

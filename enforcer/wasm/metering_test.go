@@ -108,6 +108,9 @@ func cases() map[string][]byte {
 	for name, body := range control() {
 		out[name] = withTable(body)
 	}
+	for name, body := range bulk() {
+		out[name] = withTable(body)
+	}
 	return out
 }
 
@@ -196,8 +199,14 @@ func control() map[string]emit.Code {
 		"call":            code(func(c *emit.Code) { c.Get(0); c.Call(1) }),
 		"call_indirect":   code(func(c *emit.Code) { c.Get(0); c.I32(1); c.Op(0x11, 0, 0) }),
 		"call_indirect 0": code(func(c *emit.Code) { c.Get(0); c.I32(7); c.Op(0x11, 0, 0) }), // traps: null
-		"memory.size":     code(func(c *emit.Code) { c.Op(0x3f, 0) }),
-		"memory.grow":     code(func(c *emit.Code) { c.I32(1); c.Grow() }),
+	}
+}
+
+// bulk lists the instructions on memory and tables, in the same form.
+func bulk() map[string]emit.Code {
+	return map[string]emit.Code{
+		"memory.size": code(func(c *emit.Code) { c.Op(0x3f, 0) }),
+		"memory.grow": code(func(c *emit.Code) { c.I32(1); c.Grow() }),
 		"memory.fill": code(func(c *emit.Code) {
 			c.I32(0)
 			c.I32(7)
@@ -337,15 +346,16 @@ func TestFuelFollowsTheWork(t *testing.T) {
 	const start = 1 << 40
 	for _, c := range []struct {
 		name string
+		body emit.Code
 		want int64
 	}{
-		{"constants", fuel.EntryCost + 8},
-		{"call", 2*fuel.EntryCost + 3 + 4},
-		{"br_if loop", fuel.EntryCost + 5 + 9*7},
-		{"memory.fill", fuel.EntryCost + 7 + 16/4},
-		{"memory.copy", fuel.EntryCost + 7 + 9/4},
+		{"constants", control()["constants"], fuel.EntryCost + 8},
+		{"call", control()["call"], 2*fuel.EntryCost + 3 + 4},
+		{"br_if loop", control()["br_if loop"], fuel.EntryCost + 5 + 9*7},
+		{"memory.fill", bulk()["memory.fill"], fuel.EntryCost + 7 + 16/4},
+		{"memory.copy", bulk()["memory.copy"], fuel.EntryCost + 7 + 9/4},
 	} {
-		metered, err := fuel.Instrument(withTable(control()[c.name]), fuel.Limits{Start: start, MemoryPages: 4, TableElements: 100})
+		metered, err := fuel.Instrument(withTable(c.body), fuel.Limits{Start: start, MemoryPages: 4, TableElements: 100})
 		if err != nil {
 			t.Fatal(err)
 		}

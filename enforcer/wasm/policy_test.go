@@ -156,17 +156,15 @@ func TestTheFrameCarriesWhatTheManifestAsksFor(t *testing.T) {
 	}
 }
 
-// TestHostileGuests holds that whatever a guest does ends in an error within
-// milliseconds and leaves the policy usable.
-func TestHostileGuests(t *testing.T) {
-	fnPages := func(pages int32) func(*emit.Code) {
-		return func(c *emit.Code) { c.I32(pages); c.Grow(); c.Op(emit.Drop) }
-	}
-	for _, h := range []struct {
-		name string
-		m    *emit.Module
-		want error
-	}{
+type hostile struct {
+	name string
+	m    *emit.Module
+	want error
+}
+
+// endless are guests that never return.
+func endless() []hostile {
+	return []hostile{
 		{"infinite loop", guest("", code(func(c *emit.Code) { c.Open(emit.LoopOp, emit.Void); c.Br(0); c.Op(emit.End); c.I64(0) })), wasm.ErrFuel},
 		{"division loop", guest("", code(func(c *emit.Code) {
 			c.Open(emit.LoopOp, emit.Void)
@@ -207,6 +205,15 @@ func TestHostileGuests(t *testing.T) {
 			}),
 		}), wasm.ErrFuel},
 		{"unbounded recursion", guest("", code(func(c *emit.Code) { c.Call(2); c.I64(0) }), emit.Func{Body: code(func(c *emit.Code) { c.Call(2) })}), wasm.ErrFuel},
+	}
+}
+
+// harmful are guests that ask for too much or trap.
+func harmful() []hostile {
+	grow := func(pages int32) func(*emit.Code) {
+		return func(c *emit.Code) { c.I32(pages); c.Grow(); c.Op(emit.Drop) }
+	}
+	return []hostile{
 		{"memory.fill loop", guest("", code(func(c *emit.Code) {
 			c.Open(emit.LoopOp, emit.Void)
 			c.I32(0)
@@ -220,18 +227,24 @@ func TestHostileGuests(t *testing.T) {
 		{"one huge memory.fill", guest("", code(func(c *emit.Code) { c.I32(0); c.I32(1); c.I32(-1); c.Fill(); c.I64(0) })), wasm.ErrFuel},
 		{"memory.grow loop", guest("", code(func(c *emit.Code) {
 			c.Open(emit.LoopOp, emit.Void)
-			fnPages(1)(c)
+			grow(1)(c)
 			c.Br(0)
 			c.Op(emit.End)
 			c.I64(0)
 		})), wasm.ErrFuel},
 		{"unreachable", guest("", code(func(c *emit.Code) { c.Op(emit.Unreachable) })), wasm.ErrTrap},
 		{"out of bounds", guest("", code(func(c *emit.Code) { c.I32(0x7ffffff0); c.Mem(emit.Load64, 0) })), wasm.ErrTrap},
-		{"out of bounds after a failed grow", guest("", code(func(c *emit.Code) { fnPages(60000)(c); c.I32(0x7ffffff0); c.Mem(emit.Load64, 0) })), wasm.ErrTrap},
+		{"out of bounds after a failed grow", guest("", code(func(c *emit.Code) { grow(60000)(c); c.I32(0x7ffffff0); c.Mem(emit.Load64, 0) })), wasm.ErrTrap},
 		{"division by zero", guest("", code(func(c *emit.Code) { c.I64(1); c.I64(0); c.Op(emit.I64DivS) })), wasm.ErrTrap},
 		{"unknown action", answer(255<<8 | 99), wasm.ErrAnswer},
 		{"a verdict that is not there", answer(3<<8 | int64(event.ActionBlock)), wasm.ErrAnswer},
-	} {
+	}
+}
+
+// TestHostileGuests holds that whatever a guest does ends in an error within
+// milliseconds and leaves the policy usable.
+func TestHostileGuests(t *testing.T) {
+	for _, h := range append(endless(), harmful()...) {
 		t.Run(h.name, func(t *testing.T) {
 			p := compile(t, wasm.Config{Instances: 2, BreakerFailures: 1000}, h.m.Bytes())
 			begun := time.Now()

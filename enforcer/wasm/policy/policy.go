@@ -50,18 +50,21 @@ const (
 	verdictSize   = 40
 )
 
+// Locals of weir_eval. The parameter, the frame's length, is not needed and
+// holds the strongest action so far.
+const (
+	bestAction = iota
+	left       // verdicts in the frame
+	at         // address of the current one
+	index
+	action
+	best // 1 + index of the strongest so far, 0 for none
+	score
+	bestScore
+)
+
+// strongest walks the verdicts and packs the answer.
 func strongest() emit.Code {
-	const (
-		length = iota // parameter
-		left          // verdicts still to look at
-		at            // address of the current one
-		index
-		action
-		best // 1 + index of the strongest so far, 0 for none
-		score
-		bestScore
-	)
-	const bestAction = length // the length is not needed
 	var c emit.Code
 	c.I32(frameAt)
 	c.Mem(emit.Load16U, frameVerdicts)
@@ -79,34 +82,7 @@ func strongest() emit.Code {
 	c.Get(left)
 	c.Op(emit.I32GeU)
 	c.BrIf(1)
-	c.Get(at)
-	c.Mem(emit.Load8U, verdictAction)
-	c.Set(action)
-	c.Get(at)
-	c.Mem(emit.Load64, verdictScore)
-	c.Set(score)
-	// better = none yet, or action > bestAction, or equal and score > bestScore
-	c.Get(best)
-	c.Op(emit.I32Eqz)
-	c.Get(action)
-	c.Get(bestAction)
-	c.Op(emit.I32GtU, emit.I32Or)
-	c.Get(action)
-	c.Get(bestAction)
-	c.Op(emit.I32Eq)
-	c.Get(score)
-	c.Get(bestScore)
-	c.Op(emit.I64GtS, emit.I32And, emit.I32Or)
-	c.Open(emit.IfOp, emit.Void)
-	c.Get(index)
-	c.I32(1)
-	c.Op(emit.I32Add)
-	c.Set(best)
-	c.Get(action)
-	c.Set(bestAction)
-	c.Get(score)
-	c.Set(bestScore)
-	c.Op(emit.End)
+	compare(&c)
 	c.Get(at)
 	c.I32(verdictSize)
 	c.Op(emit.I32Add)
@@ -132,4 +108,36 @@ func strongest() emit.Code {
 	c.I64(1 << 16) // rule 1
 	c.Op(emit.I64Or, emit.End)
 	return c
+}
+
+// compare takes the current verdict for the best when there is none yet, its
+// action is stronger, or the action is equal and its score higher.
+func compare(c *emit.Code) {
+	c.Get(at)
+	c.Mem(emit.Load8U, verdictAction)
+	c.Set(action)
+	c.Get(at)
+	c.Mem(emit.Load64, verdictScore)
+	c.Set(score)
+	c.Get(best)
+	c.Op(emit.I32Eqz)
+	c.Get(action)
+	c.Get(bestAction)
+	c.Op(emit.I32GtU, emit.I32Or)
+	c.Get(action)
+	c.Get(bestAction)
+	c.Op(emit.I32Eq)
+	c.Get(score)
+	c.Get(bestScore)
+	c.Op(emit.I64GtS, emit.I32And, emit.I32Or)
+	c.Open(emit.IfOp, emit.Void)
+	c.Get(index)
+	c.I32(1)
+	c.Op(emit.I32Add)
+	c.Set(best)
+	c.Get(action)
+	c.Set(bestAction)
+	c.Get(score)
+	c.Set(bestScore)
+	c.Op(emit.End)
 }
