@@ -115,7 +115,7 @@ func (g *Group) poll(ctx context.Context) error {
 	for {
 		fs := g.client.PollFetches(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is how Run is ended
 		}
 		var fatal error
 		got := false

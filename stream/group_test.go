@@ -62,7 +62,7 @@ func TestRestartContinuesFromSnapshot(t *testing.T) {
 	store, dir := newMemStore(), t.TempDir()
 	for i, site := range []string{"a", "b", "c", "d"} {
 		for round := range 4 {
-			put(t, c, site, uint64(round*250+1), 25, events(site, round*250, round*250+250)...)
+			put(t, c, site, round*250+1, 25, events(site, round*250, round*250+250)...)
 			_, stop := startGroup(t, groupConfig(t, c, store, dir), nil)
 			want := i*1000 + round*250 + 250
 			waitFor(t, "rows", func() bool { return store.count() >= want })
@@ -87,7 +87,7 @@ func TestRestartWhileStoreIsAway(t *testing.T) {
 	waitFor(t, "500 rows", func() bool { return store.count() >= 500 })
 	store.setAway(errors.New("away"))
 	for round := 1; round < 4; round++ {
-		put(t, c, "p", uint64(round*500+1), 10, events("shop", round*500, round*500+500)...)
+		put(t, c, "p", round*500+1, 10, events("shop", round*500, round*500+500)...)
 		waitFor(t, "verdicts", func() bool { return len(verdicts(t, c)) >= (round*500+500)/17/verdictEvery*17 })
 		stop()
 		_, stop = startGroup(t, cfg, nil)

@@ -63,7 +63,7 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("gave up waiting for %s", what)
 		}
-		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the deadline helper itself
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 
@@ -160,8 +160,8 @@ func rowsOf(b *Batch) ([]row, error) {
 		}
 		for k, ev := range events.Events(nil) {
 			out = append(out, row{
-				ID: string([]byte(ev.ID)), Partition: b.Partition, Offset: s.Record.Offset, Row: int32(k), //nolint:gosec // small
-				Actor: uint64(s.Actors[k]), Route: s.Routes[k], Shadowed: slices.Contains(s.Shadowed, int32(k)), //nolint:gosec // small
+				ID: string([]byte(ev.ID)), Partition: b.Partition, Offset: s.Record.Offset, Row: int32(k),
+				Actor: uint64(s.Actors[k]), Route: s.Routes[k], Shadowed: slices.Contains(s.Shadowed, int32(k)),
 			})
 		}
 	}
@@ -257,7 +257,7 @@ func testEvent(site string, i int) *event.Event {
 }
 
 // put writes records of events straight to the log, size events per record.
-func put(t *testing.T, c Connection, producer string, first uint64, size int, events ...*event.Event) {
+func put(t *testing.T, c Connection, producer string, first, size int, events ...*event.Event) {
 	t.Helper()
 	cl, err := c.client(kgo.RecordPartitioner(bySite()))
 	if err != nil {
@@ -271,8 +271,8 @@ func put(t *testing.T, c Connection, producer string, first uint64, size int, ev
 				t.Fatal(err)
 			}
 		}
-		rec, _ := enc.Flush(producer, first)
-		first += uint64(len(chunk))
+		rec, _ := enc.Flush(producer, uint64(first)) //nolint:gosec // positive
+		first += len(chunk)
 		r := &kgo.Record{
 			Topic: TopicEvents, Key: []byte(chunk[0].Site), Value: rec.Value, Headers: wire.Headers[kgo.RecordHeader](rec.Info),
 		}

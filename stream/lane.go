@@ -47,7 +47,7 @@ func (l *lane) add(p *Producer, ev *event.Event, size int64) (wake bool, cause s
 	}
 	for {
 		if l.open == nil {
-			l.open = &batch{encoder: p.encoders.Get().(*wire.Encoder), first: l.next} //nolint:errcheck,forcetypeassert // the pool holds nothing else
+			l.open = &batch{encoder: p.encoders.Get().(*wire.Encoder), first: l.next} // the pool holds nothing else
 			wake = true
 		}
 		err := l.open.encoder.Append(ev)

@@ -117,7 +117,7 @@ func (l *ledger) Collect(ch chan<- prometheus.Metric) {
 		if sum.Produced == 0 {
 			continue
 		}
-		name := event.Source(s).String() //nolint:gosec // below numSources
+		name := event.Source(s).String()
 		if name == "" {
 			name = "unknown"
 		}

@@ -14,8 +14,7 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error)
 		return c, nil
 	}
 	err := reg.Register(c)
-	var dup prometheus.AlreadyRegisteredError
-	if errors.As(err, &dup) {
+	if dup, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if old, ok := dup.ExistingCollector.(C); ok {
 			return old, nil
 		}

@@ -291,7 +291,7 @@ func (o *owner) account(res *folded) {
 	}
 	o.count(causeMissing, res.missing)
 	if res.bad != nil {
-		o.count(causeUndecodable, uint64(max(res.badRows, 1))) //nolint:gosec // at least 1
+		o.count(causeUndecodable, uint64(max(res.badRows, 1)))
 		o.log.Warn("record is unusable and skipped", "topic", topic, "partition", o.partition, "offset", res.chunk.offset, "err", res.bad)
 	}
 }

@@ -249,7 +249,7 @@ func partitions(ctx context.Context, cl *kgo.Client, topic string, log *slog.Log
 func (p *Producer) open(n int) {
 	lanes := make([]*lane, n)
 	for i := range lanes {
-		lanes[i] = &lane{partition: int32(i), next: 1} //nolint:gosec // a partition number
+		lanes[i] = &lane{partition: int32(i), next: 1}
 	}
 	p.mu.Lock()
 	early := p.early

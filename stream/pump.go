@@ -159,8 +159,7 @@ func (o *owner) insert(ctx context.Context, token string, b *Batch) error {
 		}
 		text := err.Error()
 		o.storeErr.Store(&text)
-		var permanent permanentError
-		if errors.As(err, &permanent) {
+		if _, permanent := errors.AsType[permanentError](err); permanent {
 			o.count(causeRejected, uint64(b.Rows)) //nolint:gosec // a count
 			o.log.Error("the store refuses a range for good; its rows are lost to the store", "topic", b.Topic,
 				"partition", b.Partition, "from", b.From, "to", b.To, "rows", b.Rows, "err", err)

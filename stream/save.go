@@ -19,8 +19,6 @@ func (o *owner) idle() time.Duration {
 	return max(o.cfg.SnapshotInterval-time.Since(o.lastSaved), time.Millisecond)
 }
 
-func (o *owner) vaultAt() int64 { return o.savedNext }
-
 func (o *owner) snapshotDue() bool {
 	f := o.fold
 	if f.engine == nil || f.next == o.savedNext {

@@ -116,7 +116,7 @@ func (t *Tail) Run(ctx context.Context, handle func(ctx context.Context, recs []
 	defer cl.Close()
 	behind, err := t.begin(ctx, cl)
 	if err != nil {
-		return nil //nolint:nilerr // only ctx ends begin
+		return nil // only the end of ctx ends begin
 	}
 	caughtUp := func() {
 		for p, end := range behind {

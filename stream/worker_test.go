@@ -1,4 +1,207 @@
 package stream
 
-// worker plays the role of a child process in the kill tests.
-func worker(role string) bool { return role != "" }
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/weirproject/weir/stream/killtest"
+)
+
+// Environment of the child processes of the kill tests.
+const (
+	envRole   = "WEIR_KILL_ROLE"
+	envDir    = "WEIR_KILL_DIR"
+	envBroker = "WEIR_KILL_BROKER"
+	envStore  = "WEIR_KILL_STORE"
+	envParts  = "WEIR_KILL_PARTITIONS"
+	envMember = "WEIR_KILL_MEMBER"
+	// envForever keeps a worker running; else it ends when it is level with the
+	// log.
+	envForever = "WEIR_KILL_FOREVER"
+)
+
+// worker plays the role of a child process of the kill tests; false when this
+// process is none.
+func worker(role string) bool {
+	var err error
+	switch role {
+	case "":
+		return false
+	case "broker":
+		err = brokerChild()
+	case "store":
+		err = storeChild()
+	case "processor":
+		err = processorChild()
+	default:
+		err = fmt.Errorf("role %q is not known", role)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, role+":", err)
+		os.Exit(3)
+	}
+	return true
+}
+
+func brokerChild() error {
+	parts, err := strconv.Atoi(os.Getenv(envParts))
+	if err != nil {
+		return err
+	}
+	listen := func(network, _ string) (net.Listener, error) { return net.Listen(network, os.Getenv(envBroker)) }
+	_, err = kfake.NewCluster(
+		kfake.NumBrokers(1), kfake.ListenFn(listen), kfake.DataDir(filepath.Join(os.Getenv(envDir), "log")),
+		kfake.SeedTopics(int32(parts), TopicEvents, TopicVerdicts), kfake.GroupMinSessionTimeout(time.Millisecond), //nolint:gosec // small
+	)
+	if err != nil {
+		return err
+	}
+	select {}
+}
+
+// storeChild is a table in two partitions with deduplication tokens and a
+// roll-up, in files: rows/TOKEN.PART holds the rows of one insert in one
+// partition, written once.
+func storeChild() error {
+	dir := filepath.Join(os.Getenv(envDir), "rows")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", os.Getenv(envStore))
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = storeRows(dir, r.URL.Query().Get("token"), body)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})}
+	return srv.Serve(l)
+}
+
+var storeMu sync.Mutex
+
+func storeRows(dir, token string, body []byte) error {
+	storeMu.Lock()
+	defer storeMu.Unlock()
+	var rows []row
+	if err := json.Unmarshal(body, &rows); err != nil {
+		return err
+	}
+	var parts [2][]row
+	for _, r := range rows {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(r.ID))
+		parts[h.Sum32()%2] = append(parts[h.Sum32()%2], r)
+	}
+	for i, part := range parts {
+		name := filepath.Join(dir, strings.ReplaceAll(token, "/", "_")+"."+strconv.Itoa(i))
+		if _, err := os.Stat(name); err == nil {
+			continue // this token, this partition: inserted before
+		}
+		b, err := json.Marshal(part)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(name+".tmp", b, 0o600); err != nil {
+			return err
+		}
+		if err := os.Rename(name+".tmp", name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// httpStore is the processor's side of storeChild.
+type httpStore struct {
+	addr string
+	wait time.Duration
+}
+
+func (s httpStore) Insert(ctx context.Context, token string, b *Batch) error {
+	rows, err := rowsOf(b)
+	if err != nil {
+		return Permanent(err)
+	}
+	body, err := json.Marshal(rows)
+	if err != nil {
+		return Permanent(err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.addr+"/?token="+token, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("store: %s", text)
+	}
+	return err
+}
+
+// processorChild runs one member of the group. Small ranges, frequent snapshots
+// and a backlog of a few records bring every path within a life of a second.
+func processorChild() error {
+	dir := os.Getenv(envDir)
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("WEIR_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	g, err := NewGroup(GroupConfig{
+		Connection: Connection{Brokers: []string{os.Getenv(envBroker)}}, Member: os.Getenv(envMember), NewEngine: newCountEngine,
+		Store: httpStore{addr: os.Getenv(envStore)}, Snapshots: NewDirectory(filepath.Join(dir, "snapshots")), Log: log,
+		FlushRows: 200, FlushInterval: 10 * time.Millisecond, BacklogBytes: 40_000, SnapshotInterval: 15 * time.Millisecond,
+		SessionTimeout: 6 * time.Second, At: killtest.Hook(),
+	}, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	parts, err := strconv.Atoi(os.Getenv(envParts))
+	if err != nil {
+		return err
+	}
+	if os.Getenv(envForever) == "" && os.Getenv(killtest.Env) == "" {
+		go func() {
+			defer cancel()
+			for level := 0; level < 10 && pause(ctx, 20*time.Millisecond); {
+				level++
+				st := g.Status()
+				for _, s := range st {
+					if s.Stored < s.LogEnd {
+						level = 0
+					}
+				}
+				if len(st) < parts {
+					level = 0
+				}
+			}
+		}()
+	}
+	return g.Run(ctx)
+}

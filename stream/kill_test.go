@@ -1,0 +1,303 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weirproject/weir/stream/killtest"
+	"github.com/weirproject/weir/stream/verdict"
+	"github.com/weirproject/weir/stream/wire"
+)
+
+// crashPoints are all the points at which GroupConfig.At is called.
+var crashPoints = []string{"polled", "intent", "processed", "inserted", "produced", "snapmid", "snapdone"}
+
+// bench is a set of child processes around one directory.
+type bench struct {
+	t          *testing.T
+	dir        string
+	broker     string
+	store      string
+	partitions int
+	producer   *Producer
+	emitted    int
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func newBench(t *testing.T, partitions int) *bench {
+	t.Helper()
+	return &bench{t: t, dir: t.TempDir(), broker: freeAddr(t), store: freeAddr(t), partitions: partitions}
+}
+
+// child re-executes this test binary in a role.
+func (b *bench) child(role string, env ...string) *exec.Cmd {
+	exe, err := os.Executable()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), append([]string{
+		envRole + "=" + role, envDir + "=" + b.dir, envBroker + "=" + b.broker, envStore + "=" + b.store,
+		fmt.Sprintf("%s=%d", envParts, b.partitions), envMember + "=w0",
+	}, env...)...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+func dials(addr string) func() error {
+	return func() error {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+}
+
+func (b *bench) connection() Connection { return Connection{Brokers: []string{b.broker}} }
+
+// emit hands n events of six sites to a producer of its own, which lives through
+// all broker kills.
+func (b *bench) emit(n int) {
+	for range n {
+		i := b.emitted
+		b.producer.Emit(testEvent(fmt.Sprintf("site%d", i%6), i))
+		b.emitted++
+	}
+}
+
+// truth is what an uninterrupted run over the log says.
+type truth struct {
+	engines  map[int32]*fold
+	rows     map[string]row
+	verdicts map[string][]byte
+}
+
+func (b *bench) uninterrupted() truth {
+	b.t.Helper()
+	out := truth{engines: make(map[int32]*fold), rows: make(map[string]row), verdicts: make(map[string][]byte)}
+	cl, err := b.connection().client()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer cl.Close()
+	for p := range int32(b.partitions) { //nolint:gosec // small
+		_, end, err := bounds(b.t.Context(), cl, TopicEvents, p)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		f := newFold(TopicEvents, p, newCountEngine(p))
+		out.engines[p] = f
+		err = ReadRange(b.t.Context(), b.connection(), TopicEvents, p, 0, end, func(rec *Record) error {
+			res := f.apply(rec, func(v *verdict.Verdict) {
+				raw, err := wire.AppendVerdict(nil, v)
+				if err != nil {
+					b.t.Error(err)
+				}
+				out.verdicts[v.ID] = raw
+			}, nil)
+			if res.bad != nil || res.missing > 0 {
+				return fmt.Errorf("offset %d: %d missing: %w", rec.Offset, res.missing, res.bad)
+			}
+			if res.chunk.rows == 0 {
+				return nil
+			}
+			rows, err := rowsOf(&Batch{Partition: p, Records: []Stored{res.chunk.stored}, Rows: res.chunk.rows})
+			for _, r := range rows {
+				out.rows[r.ID] = r
+			}
+			return err
+		})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// check compares the store, the verdict topic and the last snapshots with an
+// uninterrupted run.
+func (b *bench) check() {
+	t := b.t
+	t.Helper()
+	want := b.uninterrupted()
+	if len(want.rows) != b.emitted {
+		t.Errorf("%d distinct events on the log, %d were emitted", len(want.rows), b.emitted)
+	}
+	b.checkStore(want)
+	b.checkVerdicts(want)
+	v := &vault{store: NewDirectory(filepath.Join(b.dir, "snapshots")), topic: TopicEvents, newEngine: newCountEngine, log: quiet}
+	v.metrics, _ = newGroupMetrics(nil)
+	for p, f := range want.engines {
+		v.partition = p
+		got, _, err := v.newest(t.Context(), f.next, func(string) bool { return true })
+		if err != nil || got == nil {
+			t.Errorf("partition %d: no snapshot: %v", p, err)
+			continue
+		}
+		if got.next != f.next {
+			t.Errorf("partition %d: last snapshot at %d, log ends at %d", p, got.next, f.next)
+		}
+		f.lineage = got.lineage
+		var a, z bytes.Buffer
+		if err := f.snapshot(&a, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := got.snapshot(&z, 0); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a.Bytes(), z.Bytes()) {
+			t.Errorf("partition %d: the state differs from that of an uninterrupted run", p)
+		}
+	}
+}
+
+func (b *bench) checkStore(want truth) {
+	t := b.t
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(b.dir, "rows", "*.[01]"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no rows stored: %v", err)
+	}
+	seen := make(map[string]bool)
+	rollup, wantRollup := make(map[string]int), make(map[string]int)
+	total, wrong := 0, 0
+	for _, name := range files {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []row
+		if err := json.Unmarshal(raw, &rows); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, r := range rows {
+			total++
+			seen[r.ID] = true
+			rollup[r.Route]++
+			if r != want.rows[r.ID] {
+				wrong++
+			}
+		}
+	}
+	for _, r := range want.rows {
+		wantRollup[r.Route]++
+	}
+	if total != b.emitted || len(seen) != b.emitted {
+		t.Errorf("%d rows, %d distinct ids stored, %d events emitted", total, len(seen), b.emitted)
+	}
+	if wrong > 0 {
+		t.Errorf("%d rows differ from an uninterrupted run", wrong)
+	}
+	for route, n := range wantRollup {
+		if rollup[route] != n {
+			t.Errorf("roll-up of %s says %d, want %d", route, rollup[route], n)
+		}
+	}
+}
+
+func (b *bench) checkVerdicts(want truth) {
+	t := b.t
+	t.Helper()
+	got, repeats := make(map[string]bool), 0
+	caught := make(chan struct{})
+	tail, err := NewTail(TailConfig{Connection: b.connection(), Topic: TopicVerdicts, Log: quiet, OnCaughtUp: func() { close(caught) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := running(t, func(ctx context.Context) error {
+		return tail.Run(ctx, func(_ context.Context, recs []Record) error {
+			for _, r := range recs {
+				v, err := wire.ParseVerdict(r.Value)
+				if err != nil {
+					return err
+				}
+				if got[v.ID] {
+					repeats++
+				}
+				got[v.ID] = true
+				if !bytes.Equal(r.Value, want.verdicts[v.ID]) {
+					t.Errorf("verdict %s differs from an uninterrupted run's: %s", v.ID, r.Value)
+				}
+			}
+			return nil
+		})
+	})
+	<-caught
+	stop()
+	if len(got) != len(want.verdicts) {
+		t.Errorf("%d distinct verdicts, an uninterrupted run gives %d", len(got), len(want.verdicts))
+	}
+	t.Logf("%d verdicts, %d repeated with the same id and bytes", len(got), repeats)
+}
+
+// TestKills kills the processor at seven points and at random times, and the log
+// and the store beside it, and expects the effect of an uninterrupted run.
+func TestKills(t *testing.T) {
+	kills := 100
+	if testing.Short() {
+		kills = 14
+	}
+	b := newBench(t, 3)
+	b.producer = producer(t, b.connection(), nil, nil)
+	running(t, b.producer.Run)
+	plan := &killtest.Plan{
+		Kills: kills, Points: crashPoints, MaxPass: 4, Life: 700 * time.Millisecond, Seed: 7,
+		Victim: func() *exec.Cmd { return b.child("processor") },
+		Services: []*killtest.Service{
+			{Name: "log", Every: 5, Command: func() *exec.Cmd { return b.child("broker") }, Ready: dials(b.broker)},
+			{Name: "store", Every: 7, Command: func() *exec.Cmd { return b.child("store") }, Ready: dials(b.store)},
+		},
+		Before: func(life int) error {
+			b.emit(300)
+			if life < 0 {
+				return b.producer.Flush(t.Context())
+			}
+			return nil
+		},
+	}
+	b.run(plan, b.check)
+}
+
+// run carries out a plan with its services still up while check looks.
+func (b *bench) run(plan *killtest.Plan, check func()) {
+	t := b.t
+	t.Helper()
+	plan.After = check
+	rep, err := plan.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range plan.Points {
+		if rep.ByPoint[p] == 0 {
+			t.Errorf("no kill at point %q", p)
+		}
+	}
+	points := make([]string, 0, len(rep.ByPoint))
+	for p, n := range rep.ByPoint {
+		points = append(points, fmt.Sprintf("%s %d", p, n))
+	}
+	slices.Sort(points)
+	t.Logf("%d kills in %v (%s), services %v, %d events", rep.Kills, rep.Took.Round(time.Millisecond), strings.Join(points, ", "), rep.Services, b.emitted)
+}
