@@ -32,6 +32,7 @@ type bench struct {
 	partitions int
 	producer   *Producer
 	emitted    int
+	endTraffic func() error
 }
 
 func freeAddr(t *testing.T) string {
@@ -77,14 +78,30 @@ func dials(addr string) func() error {
 
 func (b *bench) connection() Connection { return Connection{Brokers: []string{b.broker}} }
 
-// emit hands n events of six sites to a producer of its own, which lives through
-// all broker kills.
-func (b *bench) emit(n int) {
-	for range n {
-		i := b.emitted
-		b.producer.Emit(testEvent(fmt.Sprintf("site%d", i%6), i))
-		b.emitted++
+// startTraffic emits events of six sites all along, also while the log is being
+// killed, through one producer that lives as long as the test.
+func (b *bench) startTraffic() {
+	b.producer = producer(b.t, b.connection(), nil, nil)
+	running(b.t, b.producer.Run)
+	ctx, stop := context.WithCancel(b.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for pause(ctx, 3*time.Millisecond) {
+			for range 4 {
+				b.producer.Emit(testEvent(fmt.Sprintf("site%d", b.emitted%6), b.emitted))
+				b.emitted++
+			}
+		}
+	}()
+	b.endTraffic = func() error {
+		stop()
+		<-done
+		ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+		defer cancel()
+		return b.producer.Flush(ctx)
 	}
+	b.t.Cleanup(stop)
 }
 
 // truth is what an uninterrupted run over the log says.
@@ -260,8 +277,7 @@ func TestKills(t *testing.T) {
 		kills = 14
 	}
 	b := newBench(t, 3)
-	b.producer = producer(t, b.connection(), nil, nil)
-	running(t, b.producer.Run)
+	b.startTraffic()
 	plan := &killtest.Plan{
 		Kills: kills, Points: crashPoints, MaxPass: 4, Life: 700 * time.Millisecond, Seed: 7,
 		Victim: func() *exec.Cmd { return b.child("processor") },
@@ -270,9 +286,8 @@ func TestKills(t *testing.T) {
 			{Name: "store", Every: 7, Command: func() *exec.Cmd { return b.child("store") }, Ready: dials(b.store)},
 		},
 		Before: func(life int) error {
-			b.emit(300)
 			if life < 0 {
-				return b.producer.Flush(t.Context())
+				return b.endTraffic()
 			}
 			return nil
 		},
