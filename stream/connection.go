@@ -96,6 +96,15 @@ func (c Connection) options() []kgo.Opt {
 	return opts
 }
 
+// Client opens a plain client, for topic set-up (stream/broker.EnsureTopics).
+// The caller closes it.
+func (c Connection) Client() (*kgo.Client, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return c.client()
+}
+
 func (c Connection) client(opts ...kgo.Opt) (*kgo.Client, error) {
 	cl, err := kgo.NewClient(append(c.options(), opts...)...)
 	if err != nil {

@@ -31,6 +31,8 @@ const (
 	envStore  = "WEIR_KILL_STORE"
 	envParts  = "WEIR_KILL_PARTITIONS"
 	envMember = "WEIR_KILL_MEMBER"
+	// envSession is the session timeout, a Go duration.
+	envSession = "WEIR_KILL_SESSION"
 	// envForever keeps a worker running; else it ends when it is level with the
 	// log.
 	envForever = "WEIR_KILL_FOREVER"
@@ -171,11 +173,15 @@ func processorChild() error {
 	if os.Getenv("WEIR_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
+	session, err := time.ParseDuration(os.Getenv(envSession))
+	if err != nil {
+		return err
+	}
 	g, err := NewGroup(GroupConfig{
 		Connection: Connection{Brokers: []string{os.Getenv(envBroker)}}, Member: os.Getenv(envMember), NewEngine: newCountEngine,
 		Store: httpStore{addr: os.Getenv(envStore)}, Snapshots: NewDirectory(filepath.Join(dir, "snapshots")), Log: log,
 		FlushRows: 200, FlushInterval: 10 * time.Millisecond, BacklogBytes: 40_000, SnapshotInterval: 15 * time.Millisecond,
-		SessionTimeout: 6 * time.Second, At: killtest.Hook(),
+		SessionTimeout: session, At: killtest.Hook(),
 	}, nil)
 	if err != nil {
 		return err

@@ -93,11 +93,11 @@ func (p *Plan) Run(ctx context.Context) (Report, error) {
 	random := rand.New(rand.NewPCG(p.Seed, 1)) //nolint:gosec // repeatable, not secret
 	defer func() {
 		for _, s := range p.Services {
-			s.kill()
+			s.Kill()
 		}
 	}()
 	for _, s := range p.Services {
-		if err := s.start(ctx); err != nil {
+		if err := s.Start(ctx); err != nil {
 			return rep, err
 		}
 	}
@@ -142,8 +142,8 @@ func (p *Plan) live(ctx context.Context, life int, random *rand.Rand, rep *Repor
 		if s.Every > 0 && life%s.Every == s.Every-1 {
 			wait(ctx, time.Duration(random.Int64N(int64(p.Life)/4)))
 			rep.Services[s.Name]++
-			s.kill()
-			if err := s.start(ctx); err != nil {
+			s.Kill()
+			if err := s.Start(ctx); err != nil {
 				return err
 			}
 		}
@@ -190,7 +190,8 @@ func (p *Plan) last(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) start(ctx context.Context) error {
+// Start starts the service and waits until it is ready.
+func (s *Service) Start(ctx context.Context) error {
 	s.cmd = s.Command()
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", s.Name, err)
@@ -209,7 +210,8 @@ func (s *Service) start(ctx context.Context) error {
 	}
 }
 
-func (s *Service) kill() {
+// Kill ends it with SIGKILL and waits for that.
+func (s *Service) Kill() {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
 	}
