@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -34,6 +35,8 @@ type Connection struct {
 	// Dial replaces the network dialer; nil for the default. TLS is then the
 	// dialer's own work.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Log, if set, receives what the client library has to say, at its levels.
+	Log *slog.Logger
 }
 
 // SASL are the log's credentials.
@@ -82,6 +85,9 @@ func (c Connection) options() []kgo.Opt {
 		id = "weir"
 	}
 	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(id)}
+	if c.Log != nil {
+		opts = append(opts, kgo.WithLogger(clientLog{c.Log}))
+	}
 	if c.SASL != nil {
 		if m, err := c.SASL.mechanism(); err == nil {
 			opts = append(opts, kgo.SASL(m))
@@ -103,6 +109,33 @@ func (c Connection) Client() (*kgo.Client, error) {
 		return nil, err
 	}
 	return c.client()
+}
+
+// clientLog passes the client library's messages on.
+type clientLog struct{ log *slog.Logger }
+
+var clientLevels = map[slog.Level]kgo.LogLevel{
+	slog.LevelDebug: kgo.LogLevelDebug, slog.LevelInfo: kgo.LogLevelInfo, slog.LevelWarn: kgo.LogLevelWarn,
+	slog.LevelError: kgo.LogLevelError,
+}
+
+// Level implements kgo.Logger.
+func (l clientLog) Level() kgo.LogLevel {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn} {
+		if l.log.Enabled(context.Background(), level) {
+			return clientLevels[level]
+		}
+	}
+	return kgo.LogLevelError
+}
+
+// Log implements kgo.Logger.
+func (l clientLog) Log(level kgo.LogLevel, msg string, args ...any) {
+	for to, from := range clientLevels {
+		if from == level {
+			l.log.Log(context.Background(), to, msg, args...)
+		}
+	}
 }
 
 func (c Connection) client(opts ...kgo.Opt) (*kgo.Client, error) {

@@ -81,6 +81,10 @@ func (g *Group) options() []kgo.Opt {
 		kgo.ConsumerGroup(g.cfg.Group), kgo.ConsumeTopics(g.cfg.Topic), kgo.DisableAutoCommit(),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(g.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(min(g.cfg.SessionTimeout/4, 3*time.Second)),
+		// A member that dies while the group is rebalancing holds the others up for
+		// this long (the embedded log may even take a dead one for the leader), so
+		// it is as short as handing over allows.
+		kgo.RebalanceTimeout(g.cfg.StopTimeout + 2*time.Second),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		// The broker answers as soon as there is a byte; the wait only spares idle
 		// requests.

@@ -177,11 +177,15 @@ func processorChild() error {
 	if err != nil {
 		return err
 	}
+	connection := Connection{Brokers: []string{os.Getenv(envBroker)}}
+	if os.Getenv("WEIR_TEST_LOG") == "client" {
+		connection.Log = log
+	}
 	g, err := NewGroup(GroupConfig{
-		Connection: Connection{Brokers: []string{os.Getenv(envBroker)}}, Member: os.Getenv(envMember), NewEngine: newCountEngine,
+		Connection: connection, Member: os.Getenv(envMember), NewEngine: newCountEngine,
 		Store: httpStore{addr: os.Getenv(envStore)}, Snapshots: NewDirectory(filepath.Join(dir, "snapshots")), Log: log,
 		FlushRows: 200, FlushInterval: 10 * time.Millisecond, BacklogBytes: 40_000, SnapshotInterval: 15 * time.Millisecond,
-		SessionTimeout: session, At: killtest.Hook(),
+		SessionTimeout: session, StopTimeout: time.Second, At: killtest.Hook(),
 	}, nil)
 	if err != nil {
 		return err
