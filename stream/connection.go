@@ -102,15 +102,6 @@ func (c Connection) options() []kgo.Opt {
 	return opts
 }
 
-// Client opens a plain client, for topic set-up (stream/broker.EnsureTopics).
-// The caller closes it.
-func (c Connection) Client() (*kgo.Client, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	return c.client()
-}
-
 // clientLog passes the client library's messages on.
 type clientLog struct{ log *slog.Logger }
 

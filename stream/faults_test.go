@@ -28,7 +28,7 @@ func TestRepeatsGapsAndDamageAreCounted(t *testing.T) {
 	put(t, c, "p", 51, 10, events("shop", 50, 100)...) // sent again
 	put(t, c, "p", 131, 10, events("shop", 130, 200)...)
 	put(t, c, "p", 195, 10, events("shop", 300, 310)...) // overlaps 195..200
-	cl, err := c.Client()
+	cl, err := c.client()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,12 +162,12 @@ func TestLogThatLostItsEndIsDetected(t *testing.T) {
 // first, with the second's topic id, as if it had always been that log.
 func copyCommit(t *testing.T, from, to Connection) {
 	t.Helper()
-	a, err := from.Client()
+	a, err := from.client()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	b, err := to.Client()
+	b, err := to.client()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestRetentionBeforeStorageIsCounted(t *testing.T) {
 	waitFor(t, "200 rows", func() bool { return store.count() >= 200 })
 	stop()
 	put(t, c, "p", 201, 10, events("shop", 200, 500)...)
-	cl, err := c.Client()
+	cl, err := c.client()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -407,7 +407,7 @@ func TestReplayRepeatsTheEngine(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, TopicEvents)); err != nil {
 		t.Fatal(err)
 	}
-	cl, err := c.Client()
+	cl, err := c.client()
 	if err != nil {
 		t.Fatal(err)
 	}

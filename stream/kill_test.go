@@ -17,6 +17,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/weirproject/weir/stream/broker"
+	"github.com/weirproject/weir/stream/broker/kafkatest"
 	"github.com/weirproject/weir/stream/killtest"
 	"github.com/weirproject/weir/stream/verdict"
 	"github.com/weirproject/weir/stream/wire"
@@ -79,11 +81,34 @@ func dials(addr string) func() error {
 	}
 }
 
-func (b *bench) connection() Connection { return Connection{Brokers: []string{b.broker}} }
+func (b *bench) connection() Connection { return connectionTo(b.broker, b.dir) }
+
+// log is the embedded log as a child process, killed every so many lives.
+func (b *bench) log(every int) *killtest.Service {
+	return killtest.Process("log", every, func() *exec.Cmd { return b.child("broker") }, dials(b.broker))
+}
+
+func (b *bench) files(every int) *killtest.Service {
+	return killtest.Process("store", every, func() *exec.Cmd { return b.child("store") }, dials(b.store))
+}
+
+// traffic starts before the first life and ends before the last.
+func (b *bench) traffic(life int) error {
+	switch life {
+	case 0:
+		b.startTraffic()
+	case -1:
+		return b.endTraffic()
+	}
+	return nil
+}
 
 // startTraffic emits events of six sites all along, also while the log is being
 // killed, through one producer that lives as long as the test.
 func (b *bench) startTraffic() {
+	if _, err := EnsureTopics(b.t.Context(), b.connection(), broker.TopicsConfig{Partitions: b.partitions}); err != nil {
+		b.t.Fatal(err)
+	}
 	b.producer = producer(b.t, b.connection(), nil, nil)
 	running(b.t, b.producer.Run)
 	ctx, stop := context.WithCancel(b.t.Context())
@@ -281,20 +306,11 @@ func TestKills(t *testing.T) {
 		kills = 14
 	}
 	b := newBench(t, 3)
-	b.startTraffic()
 	plan := &killtest.Plan{
 		Kills: kills, Points: crashPoints, MaxPass: 4, Life: 700 * time.Millisecond, Seed: 7,
-		Victim: func() *exec.Cmd { return b.child("processor") },
-		Services: []*killtest.Service{
-			{Name: "log", Every: 5, Command: func() *exec.Cmd { return b.child("broker") }, Ready: dials(b.broker)},
-			{Name: "store", Every: 7, Command: func() *exec.Cmd { return b.child("store") }, Ready: dials(b.store)},
-		},
-		Before: func(life int) error {
-			if life < 0 {
-				return b.endTraffic()
-			}
-			return nil
-		},
+		Victim:   func() *exec.Cmd { return b.child("processor") },
+		Services: []*killtest.Service{b.log(5), b.files(7)},
+		Before:   b.traffic,
 	}
 	b.run(plan, b.check)
 }
@@ -319,6 +335,52 @@ func (b *bench) run(plan *killtest.Plan, check func()) {
 	}
 	slices.Sort(points)
 	t.Logf("%d kills in %v (%s), services %v, %d events", rep.Kills, rep.Took.Round(time.Millisecond), strings.Join(points, ", "), rep.Services, b.emitted)
+}
+
+// TestKillsOnApacheKafka is TestKills with Apache Kafka as the log.
+func TestKillsOnApacheKafka(t *testing.T) {
+	t.Parallel()
+	needsKafka(t)
+	b := newBench(t, 3)
+	b.run(&killtest.Plan{
+		Kills: 24, Points: crashPoints, MaxPass: 4, Life: 2 * time.Second, Seed: 11,
+		Victim:   func() *exec.Cmd { return b.child("processor") },
+		Services: []*killtest.Service{b.kafka(8), b.files(5)},
+		Before:   b.traffic,
+	}, b.check)
+}
+
+func needsKafka(t *testing.T) {
+	t.Helper()
+	err := kafkatest.Available()
+	switch {
+	case err != nil && slices.Contains(strings.Split(os.Getenv("WEIR_REQUIRE"), ","), "kafka"):
+		t.Fatalf("kafka is required: %v", err)
+	case err != nil:
+		t.Skipf("kafka: %v", err)
+	case testing.Short():
+		t.Skip("short")
+	}
+}
+
+// kafka is Apache Kafka as a service.
+func (b *bench) kafka(every int) *killtest.Service {
+	var k *kafkatest.Kafka
+	start := func(context.Context) (err error) {
+		if k != nil {
+			return k.Restart()
+		}
+		if k, err = kafkatest.New(b.t.TempDir()); err == nil {
+			b.broker = k.Address
+		}
+		return err
+	}
+	kill := func() {
+		if k != nil {
+			k.Kill()
+		}
+	}
+	return &killtest.Service{Name: "log", Every: every, Start: start, Kill: kill}
 }
 
 // stored counts the rows in the store's files, reading each file once.
@@ -349,7 +411,7 @@ func (b *bench) stored() int {
 
 // hasMembers reports whether the group is stable with n members.
 func (b *bench) hasMembers(n int) func() bool {
-	cl, err := b.connection().Client()
+	cl, err := b.connection().client()
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -370,18 +432,28 @@ func (b *bench) hasMembers(n int) func() bool {
 func TestKilledMemberIsReplaced(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 4)
-	services := []*killtest.Service{
-		{Name: "log", Command: func() *exec.Cmd { return b.child("broker") }, Ready: dials(b.broker)},
-		{Name: "store", Command: func() *exec.Cmd { return b.child("store") }, Ready: dials(b.store)},
-	}
-	for _, s := range services {
+	b.killMembers(killtest.Process("log", 0, func() *exec.Cmd { return b.child("kfake") }, dials(b.broker)), 4, "1s")
+}
+
+// TestKilledMemberIsReplacedOnApacheKafka has the sessions that Kafka admits.
+func TestKilledMemberIsReplacedOnApacheKafka(t *testing.T) {
+	t.Parallel()
+	needsKafka(t)
+	b := newBench(t, 4)
+	b.killMembers(b.kafka(0), 2, "6s")
+}
+
+func (b *bench) killMembers(log *killtest.Service, rounds int, session string) {
+	t := b.t
+	t.Helper()
+	for _, s := range []*killtest.Service{log, b.files(0)} {
+		t.Cleanup(s.Kill)
 		if err := s.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(s.Kill)
 	}
 	start := func(member string, env ...string) *exec.Cmd {
-		cmd := b.child("processor", append([]string{envMember + "=" + member, envSession + "=1s"}, env...)...)
+		cmd := b.child("processor", append([]string{envMember + "=" + member, envSession + "=" + session}, env...)...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -389,11 +461,16 @@ func TestKilledMemberIsReplaced(t *testing.T) {
 	}
 	b.startTraffic()
 	members := map[string]*exec.Cmd{"m0": start("m0", envForever+"=1"), "m1": start("m1", envForever+"=1")}
-	waitFor(t, "the first rows", func() bool { return b.stored() > 100 })
-	for round := range 4 {
-		name := fmt.Sprintf("m%d", round%2)
+	end := func(name string) {
 		_ = members[name].Process.Kill() // waited for next
 		_ = members[name].Wait()
+	}
+	t.Cleanup(func() { end("m0"); end("m1") })
+	waitFor(t, "the first rows", func() bool { return b.stored() > 100 })
+	waitFor(t, "two members", b.hasMembers(2))
+	for round := range rounds {
+		name := fmt.Sprintf("m%d", round%2)
+		end(name)
 		// The survivor brings every partition up to what was emitted by now.
 		want := int(b.producer.Ledger().Produced) + 2000 //nolint:gosec // small
 		waitFor(t, "the survivor", func() bool { return b.stored() > want })
@@ -406,13 +483,11 @@ func TestKilledMemberIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "all rows", func() bool { return b.stored() >= b.emitted })
-	for _, cmd := range members {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
+	end("m0")
+	end("m1")
 	// A last member for the last snapshots, which check compares.
 	last := start("m0")
-	stuck := time.AfterFunc(20*time.Second, func() { _ = last.Process.Kill() })
+	stuck := time.AfterFunc(30*time.Second, func() { _ = last.Process.Kill() })
 	defer stuck.Stop()
 	if err := last.Wait(); err != nil {
 		t.Fatal(err)

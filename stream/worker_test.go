@@ -20,6 +20,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/weirproject/weir/stream/broker"
 	"github.com/weirproject/weir/stream/killtest"
 )
 
@@ -47,6 +48,8 @@ func worker(role string) bool {
 		return false
 	case "broker":
 		err = brokerChild()
+	case "kfake":
+		err = kfakeChild()
 	case "store":
 		err = storeChild()
 	case "processor":
@@ -62,19 +65,28 @@ func worker(role string) bool {
 }
 
 func brokerChild() error {
-	parts, err := strconv.Atoi(os.Getenv(envParts))
-	if err != nil {
-		return err
-	}
+	return broker.Serve(context.Background(), broker.Config{Dir: filepath.Join(os.Getenv(envDir), "log"), Listen: os.Getenv(envBroker)})
+}
+
+// kfakeChild is the bare log, which lets sessions be short.
+func kfakeChild() error {
 	listen := func(network, _ string) (net.Listener, error) { return net.Listen(network, os.Getenv(envBroker)) }
-	_, err = kfake.NewCluster(
-		kfake.NumBrokers(1), kfake.ListenFn(listen), kfake.DataDir(filepath.Join(os.Getenv(envDir), "log")),
-		kfake.SeedTopics(int32(parts), TopicEvents, TopicVerdicts), kfake.GroupMinSessionTimeout(time.Millisecond), //nolint:gosec // small
-	)
+	_, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(listen),
+		kfake.DataDir(filepath.Join(os.Getenv(envDir), "kfake")), kfake.GroupMinSessionTimeout(time.Millisecond))
 	if err != nil {
 		return err
 	}
 	select {}
+}
+
+// connectionTo logs in where the log in dir has credentials; Apache Kafka in
+// these tests has none.
+func connectionTo(address, dir string) Connection {
+	c := Connection{Brokers: []string{address}}
+	if who, err := broker.ReadCredentials(filepath.Join(dir, "log")); err == nil {
+		c.SASL = &SASL{Mechanism: "SCRAM-SHA-256", User: who.User, Password: who.Password}
+	}
+	return c
 }
 
 // storeChild is a table in two partitions with deduplication tokens and a
@@ -177,7 +189,7 @@ func processorChild() error {
 	if err != nil {
 		return err
 	}
-	connection := Connection{Brokers: []string{os.Getenv(envBroker)}}
+	connection := connectionTo(os.Getenv(envBroker), dir)
 	if os.Getenv("WEIR_TEST_LOG") == "client" {
 		connection.Log = log
 	}

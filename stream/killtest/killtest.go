@@ -43,17 +43,47 @@ func Hook() func(point string) {
 	}
 }
 
-// Service is a process that the victim depends on. It is started before the
-// first life, and started again whenever it was killed.
+// Service is something that the victim depends on. It is started before the
+// first life, and again whenever it was killed.
 type Service struct {
 	Name string
-	// Every how many lives it is killed at a random time; 0 for never.
-	Every   int
-	Command func() *exec.Cmd
-	// Ready is polled until it returns nil.
-	Ready func() error
+	// Every how many lives it is killed, at a random time; 0 for never.
+	Every int
+	// Start returns when the service is ready, Kill when it is gone.
+	Start func(ctx context.Context) error
+	Kill  func()
+}
 
-	cmd *exec.Cmd
+// Process makes a Service of a command; ready is polled until it returns nil.
+func Process(name string, every int, command func() *exec.Cmd, ready func() error) *Service {
+	var cmd *exec.Cmd
+	start := func(ctx context.Context) error {
+		cmd = command()
+		if err := cmd.Start(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			err := ready()
+			switch {
+			case err == nil:
+				return nil
+			case time.Now().After(deadline):
+				return fmt.Errorf("%s is not ready after 30 s: %w", name, err)
+			case !wait(ctx, 5*time.Millisecond):
+				return ctx.Err()
+			}
+		}
+	}
+	kill := func() {
+		if cmd == nil || cmd.Process == nil {
+			return
+		}
+		_ = cmd.Process.Kill() // waited for next
+		_ = cmd.Wait()         // "signal: killed" is what we want
+		cmd = nil
+	}
+	return &Service{Name: name, Every: every, Start: start, Kill: kill}
 }
 
 // Plan is one kill test.
@@ -188,36 +218,6 @@ func (p *Plan) last(ctx context.Context) error {
 		return fmt.Errorf("the last life did not end well: %w", errors.Join(err, ctx.Err()))
 	}
 	return nil
-}
-
-// Start starts the service and waits until it is ready.
-func (s *Service) Start(ctx context.Context) error {
-	s.cmd = s.Command()
-	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("%s: %w", s.Name, err)
-	}
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := s.Ready()
-		switch {
-		case err == nil:
-			return nil
-		case time.Now().After(deadline):
-			return fmt.Errorf("%s is not ready after 30 s: %w", s.Name, err)
-		case !wait(ctx, 5*time.Millisecond):
-			return ctx.Err()
-		}
-	}
-}
-
-// Kill ends it with SIGKILL and waits for that.
-func (s *Service) Kill() {
-	if s.cmd == nil || s.cmd.Process == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill() // waited for next
-	_ = s.cmd.Wait()         // "signal: killed" is what we want
-	s.cmd = nil
 }
 
 func wait(ctx context.Context, d time.Duration) bool {
