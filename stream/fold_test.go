@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/weirproject/weir/stream/event"
@@ -33,12 +34,12 @@ func TestMarks(t *testing.T) {
 		}
 	}
 	for i := range 2 * maxProducers {
-		_, _, _ = m.take(fmt.Sprint(i), 1, 1, int64(100+i))
+		_, _, _ = m.take(strconv.Itoa(i), 1, 1, int64(100+i))
 	}
 	if n := len(m.byProducer); n != maxProducers {
 		t.Errorf("%d producers remembered, want %d", n, maxProducers)
 	}
-	if repeated, _, _ := m.take(fmt.Sprint(2*maxProducers-1), 1, 1, 1e6); !repeated {
+	if repeated, _, _ := m.take(strconv.Itoa(2*maxProducers-1), 1, 1, 1e6); !repeated {
 		t.Error("the newest producer was forgotten")
 	}
 }
@@ -59,14 +60,18 @@ func TestOneSourceFeedsTheEngine(t *testing.T) {
 			{event.SourceAccessLog, "a:1", 1, false}, {event.SourceAccessLog, "a:2", 2, false},
 		}},
 		{"the enforcer keeps the others out", []step{
-			{event.SourceEnforcer, "1", 1, false}, {event.SourceEBPF, "1", 1, true}, {event.SourceAccessLog, "a:1", 1, true},
+			{event.SourceEnforcer, "1", 1, false},
+			{event.SourceEBPF, "1", 1, true},
+			{event.SourceAccessLog, "a:1", 1, true},
 			{event.SourceEBPF, "9", 60, true},
 		}},
 		{"until it is silent", []step{
 			{event.SourceEnforcer, "1", 1, false}, {event.SourceEBPF, "2", 100, true}, {event.SourceEBPF, "3", 122, false},
 		}},
 		{"a copy that came first is matched by id", []step{
-			{event.SourceEBPF, "1", 1, false}, {event.SourceEnforcer, "1", 1, true}, {event.SourceEnforcer, "2", 2, false},
+			{event.SourceEBPF, "1", 1, false},
+			{event.SourceEnforcer, "1", 1, true},
+			{event.SourceEnforcer, "2", 2, false},
 			{event.SourceEBPF, "2", 2, true},
 		}},
 		{"ebpf comes before the access log", []step{
@@ -97,7 +102,7 @@ func TestOneSourceFeedsTheEngine(t *testing.T) {
 	}
 	var p preference
 	for i := range 3 * maxRecentIDs {
-		p.shadowed(&event.Event{ID: fmt.Sprint(i), Source: event.SourceAccessLog, Site: fmt.Sprint("s", i), Time: int64(i + 1)})
+		p.shadowed(&event.Event{ID: strconv.Itoa(i), Source: event.SourceAccessLog, Site: fmt.Sprint("s", i), Time: int64(i + 1)})
 	}
 	if len(p.fed) != maxRecentIDs || len(p.recent) != maxRecentIDs || len(p.sites) != maxSites {
 		t.Errorf("%d ids, %d sites remembered", len(p.fed), len(p.sites))

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirproject/weir/stream/wire"
 )
@@ -204,36 +205,62 @@ func (g *Group) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	if err != nil {
 		return nil, err
 	}
+	logs, err := logBounds(ctx, g.client, g.cfg.Topic)
+	if err != nil {
+		return nil, err
+	}
+	var wg errgroup.Group
+	var mu sync.Mutex
 	for p := range parts {
-		o := g.newOwner(p)
-		start, end, err := bounds(ctx, g.client, g.cfg.Topic, p)
-		if err != nil {
-			return nil, err
-		}
-		g.mu.Lock()
-		c, ok := g.notes[p]
-		old := g.owners[p]
-		g.mu.Unlock()
-		if !ok {
-			c = committed{offset: -1}
-		}
-		if old != nil { // a session that failed after assigning
-			g.stopOwners(ctx, []int32{p}, false)
-		}
-		from, err := o.prepare(ctx, logState{start: start, end: end, id: id}, c)
-		if err != nil {
-			return nil, fmt.Errorf("take over partition %d: %w", p, err)
-		}
-		g.mu.Lock()
-		g.owners[p] = o
-		g.metrics.owned.WithLabelValues(g.cfg.Topic).Set(float64(len(g.owners)))
-		g.mu.Unlock()
-		o.start()
-		parts[p] = kgo.NewOffset().At(from)
-		g.cfg.Log.Info("partition taken over", "topic", g.cfg.Topic, "partition", p, "engine", o.fold.next, "store", o.plan.store,
-			"announced", o.plan.firstTo, "end", end)
+		wg.Go(func() error {
+			log, ok := logs[p]
+			if !ok {
+				return fmt.Errorf("partition %d: %w", p, errNoTopic)
+			}
+			log.id = id
+			from, err := g.takeOver(ctx, p, log)
+			if err != nil {
+				return fmt.Errorf("take over partition %d: %w", p, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			parts[p] = kgo.NewOffset().At(from)
+			return nil
+		})
+	}
+	if err := wg.Wait(); err != nil {
+		g.cfg.Log.Error("partitions cannot be taken over; it is tried again", "topic", g.cfg.Topic, "err", err)
+		return nil, err
 	}
 	return offsets, nil
+}
+
+// takeOver makes the owner of one partition, starts it and returns the offset
+// to fetch from.
+func (g *Group) takeOver(ctx context.Context, p int32, log logState) (int64, error) {
+	g.mu.Lock()
+	c, ok := g.notes[p]
+	old := g.owners[p]
+	g.mu.Unlock()
+	if !ok {
+		c = committed{offset: -1}
+	}
+	if old != nil { // a session that failed after assigning
+		g.stopOwners(ctx, []int32{p}, false)
+	}
+	o := g.newOwner(p)
+	from, err := o.prepare(ctx, log, c)
+	if err != nil {
+		return 0, err
+	}
+	g.cfg.Log.Info("partition taken over", "topic", g.cfg.Topic, "partition", p, "engine", o.fold.next, "store", o.plan.store,
+		"announced", o.plan.firstTo, "end", log.end)
+	g.mu.Lock()
+	g.owners[p] = o
+	g.metrics.owned.WithLabelValues(g.cfg.Topic).Set(float64(len(g.owners)))
+	g.mu.Unlock()
+	o.start()
+	return from, nil
 }
 
 func (g *Group) newOwner(p int32) *owner {

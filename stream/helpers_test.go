@@ -33,13 +33,12 @@ func TestMain(m *testing.M) {
 }
 
 // cluster starts an in-process log with the topics and returns its address.
-func cluster(t *testing.T, partitions int32, opts ...kfake.Opt) (Connection, *kfake.Cluster) {
+func cluster(t *testing.T, partitions int32) (Connection, *kfake.Cluster) {
 	t.Helper()
-	opts = append([]kfake.Opt{
+	c, err := kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.SeedTopics(partitions, TopicEvents, TopicVerdicts, TopicDecisions),
 		kfake.GroupMinSessionTimeout(time.Millisecond),
-	}, opts...)
-	c, err := kfake.NewCluster(opts...)
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,10 +54,14 @@ func testLog(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, nil))
 }
 
+// waitLimit is long because a shared machine can be slow; nothing waits for it
+// unless it fails.
+const waitLimit = 45 * time.Second
+
 // waitFor polls cond until it holds or the deadline passes.
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(waitLimit)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatalf("gave up waiting for %s", what)

@@ -42,11 +42,11 @@ type bench struct {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }() // the port is all that is wanted
 	return l.Addr().String()
 }
 
@@ -61,7 +61,7 @@ func (b *bench) child(role string, env ...string) *exec.Cmd {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	cmd := exec.Command(exe)
+	cmd := exec.Command(exe) //nolint:gosec,noctx // this test binary, killed by the test
 	cmd.Env = append(os.Environ(), append([]string{
 		envRole + "=" + role, envDir + "=" + b.dir, envBroker + "=" + b.broker, envStore + "=" + b.store,
 		fmt.Sprintf("%s=%d", envParts, b.partitions), envMember + "=w0", envSession + "=6s",
@@ -73,7 +73,7 @@ func (b *bench) child(role string, env ...string) *exec.Cmd {
 
 func dials(addr string) func() error {
 	return func() error {
-		c, err := net.DialTimeout("tcp", addr, time.Second)
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", addr)
 		if err != nil {
 			return err
 		}
@@ -229,7 +229,7 @@ func (b *bench) checkStore(want truth) {
 	rollup, wantRollup := make(map[string]int), make(map[string]int)
 	total, wrong := 0, 0
 	for _, name := range files {
-		raw, err := os.ReadFile(name)
+		raw, err := os.ReadFile(name) //nolint:gosec // the test made it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -397,7 +397,7 @@ func (b *bench) stored() int {
 	for _, name := range files {
 		n, ok := b.counted[name]
 		if !ok {
-			raw, err := os.ReadFile(name)
+			raw, err := os.ReadFile(name) //nolint:gosec // the test made it
 			if err != nil {
 				b.t.Fatal(err)
 			}
@@ -482,6 +482,7 @@ func (b *bench) killMembers(log *killtest.Service, rounds int, session string) {
 	if err := b.endTraffic(); err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("%d rows stored, %d events emitted", b.stored(), b.emitted)
 	waitFor(t, "all rows", func() bool { return b.stored() >= b.emitted })
 	end("m0")
 	end("m1")

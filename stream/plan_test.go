@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+//nolint:gosec // deduplication tokens are no credentials
 func TestPlan(t *testing.T) {
 	note := func(intent, verdicts int64, lineage string) commitNote {
 		return commitNote{intent: intent, verdicts: verdicts, lineage: lineage}
@@ -18,43 +19,63 @@ func TestPlan(t *testing.T) {
 		want plan
 	}{
 		{
-			"a new group begins at the log's start", logState{0, 50, "id"}, committed{offset: -1},
+			"a new group begins at the log's start",
+			logState{0, 50, "id"},
+			committed{offset: -1},
 			plan{lineage: "id.0", maxSnapshot: 50, store: -1},
 		},
 		{
-			"an acknowledged range is not repeated", logState{0, 50, "id"}, committed{20, note(0, 30, "id.2"), true},
+			"an acknowledged range is not repeated",
+			logState{0, 50, "id"},
+			committed{20, note(0, 30, "id.2"), true},
 			plan{lineage: "id.2", maxSnapshot: 50, store: 20, emitFrom: 30},
 		},
 		{
-			"an announced range is repeated with its token", logState{0, 50, "id"}, committed{20, note(40, 30, "id.0"), true},
+			"an announced range is repeated with its token",
+			logState{0, 50, "id"},
+			committed{20, note(40, 30, "id.0"), true},
 			plan{lineage: "id.0", maxSnapshot: 50, store: 20, emitFrom: 30, firstTo: 40, firstToken: "id.0/t/1/20-40"},
 		},
 		{
-			"a log that lost its end gets a new lineage", logState{0, 15, "id"}, committed{20, note(0, 20, "id.0"), true},
+			"a log that lost its end gets a new lineage",
+			logState{0, 15, "id"},
+			committed{20, note(0, 20, "id.0"), true},
 			plan{lineage: "id.1", maxSnapshot: 15, store: 15, emitFrom: 15, rewound: true},
 		},
 		{
-			"what is left of an announced range keeps its token", logState{0, 30, "id"}, committed{20, note(40, 30, "id.0"), true},
+			"what is left of an announced range keeps its token",
+			logState{0, 30, "id"},
+			committed{20, note(40, 30, "id.0"), true},
 			plan{lineage: "id.1", maxSnapshot: 30, store: 20, emitFrom: 30, firstTo: 30, firstToken: "id.0/t/1/20-40", rewound: true},
 		},
 		{
-			"an embedded log that starts its offsets again", logState{0, 0, "id"}, committed{1000, note(0, 1000, "id.0"), true},
+			"an embedded log that starts its offsets again",
+			logState{0, 0, "id"},
+			committed{1000, note(0, 1000, "id.0"), true},
 			plan{lineage: "id.1", maxSnapshot: 0, store: 0, emitFrom: 0, rewound: true},
 		},
 		{
-			"another topic of the same name", logState{0, 100, "new"}, committed{20, note(40, 30, "old.0"), true},
+			"another topic of the same name",
+			logState{0, 100, "new"},
+			committed{20, note(40, 30, "old.0"), true},
 			plan{lineage: "new.0", maxSnapshot: 100, store: 0, foreign: true, rewound: true},
 		},
 		{
-			"retention took the whole announced range", logState{60, 90, "id"}, committed{20, note(40, 30, "id.0"), true},
+			"retention took the whole announced range",
+			logState{60, 90, "id"},
+			committed{20, note(40, 30, "id.0"), true},
 			plan{lineage: "id.0", maxSnapshot: 90, store: 60, emitFrom: 30},
 		},
 		{
-			"retention took part of the announced range", logState{30, 90, "id"}, committed{20, note(40, 35, "id.0"), true},
+			"retention took part of the announced range",
+			logState{30, 90, "id"},
+			committed{20, note(40, 35, "id.0"), true},
 			plan{lineage: "id.0", maxSnapshot: 90, store: 30, emitFrom: 35, firstTo: 40, firstToken: "id.0/t/1/20-40"},
 		},
 		{
-			"an offset set by hand is taken at its word", logState{0, 90, "id"}, committed{offset: 10},
+			"an offset set by hand is taken at its word",
+			logState{0, 90, "id"},
+			committed{offset: 10},
 			plan{lineage: "id.0", maxSnapshot: 90, store: 10},
 		},
 	}

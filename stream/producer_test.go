@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -137,7 +138,7 @@ func TestProducerDeliversAllByPartition(t *testing.T) {
 }
 
 func TestProducerShedsWhileTheLogIsAbsent(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +158,9 @@ func TestProducerShedsWhileTheLogIsAbsent(t *testing.T) {
 		t.Fatalf("ledger %+v: want a bounded number waiting and the rest shed as %s", ledger, LostUnavailable)
 	}
 	// The log comes: what was kept arrives, the oldest first.
-	listen := func(network, _ string) (net.Listener, error) { return net.Listen(network, addr) }
+	listen := func(network, _ string) (net.Listener, error) {
+		return new(net.ListenConfig).Listen(context.Background(), network, addr)
+	}
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, TopicEvents), kfake.ListenFn(listen))
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +230,7 @@ func TestLedgerUnderOverload(t *testing.T) {
 		t.Errorf("ledger %+v: want %d produced, some too large, slow and refused", l, emitted.Load()+1)
 	}
 	ids, _, _ := countLog(t, c)
-	if uint64(ids) != l.Delivered {
+	if uint64(ids) != l.Delivered { //nolint:gosec // a count
 		t.Errorf("%d events on the log, %d booked as delivered", ids, l.Delivered)
 	}
 	sum := series(t, reg, "weir_events_delivered_total")["replay"]
@@ -322,7 +325,7 @@ func TestPublisherKeysBySiteAndAccounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 150 { // before Run: the buffer holds 100
-		p.Decision(&verdict.Decision{ID: fmt.Sprint(i), Site: "shop", Time: 1, Action: event.ActionBlock, Proposed: event.ActionBlock, Mode: event.ModeEnforce})
+		p.Decision(&verdict.Decision{ID: strconv.Itoa(i), Site: "shop", Time: 1, Action: event.ActionBlock, Proposed: event.ActionBlock, Mode: event.ModeEnforce})
 	}
 	l := p.Ledger()
 	balanced(t, l)

@@ -102,26 +102,32 @@ func ReadRange(ctx context.Context, c Connection, topic string, partition int32,
 
 // bounds returns the first offset the log holds and the one after its last.
 func bounds(ctx context.Context, cl *kgo.Client, topic string, partition int32) (start, end int64, err error) {
+	all, err := logBounds(ctx, cl, topic)
+	if err != nil {
+		return 0, 0, err
+	}
+	b, ok := all[partition]
+	if !ok {
+		return 0, 0, fmt.Errorf("%s has no partition %d", topic, partition)
+	}
+	return b.start, b.end, nil
+}
+
+// logBounds returns the bounds of all partitions of a topic.
+func logBounds(ctx context.Context, cl *kgo.Client, topic string) (map[int32]logState, error) {
 	adm := kadm.NewClient(cl)
-	starts, err := adm.ListStartOffsets(ctx, topic)
-	if err != nil {
-		return 0, 0, fmt.Errorf("log start of %s: %w", topic, err)
+	starts, err1 := adm.ListStartOffsets(ctx, topic)
+	ends, err2 := adm.ListEndOffsets(ctx, topic)
+	if err := errors.Join(err1, err2, starts.Error(), ends.Error()); err != nil {
+		return nil, fmt.Errorf("bounds of %s: %w", topic, err)
 	}
-	ends, err := adm.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return 0, 0, fmt.Errorf("log end of %s: %w", topic, err)
-	}
-	for dst, l := range map[*int64]kadm.ListedOffsets{&start: starts, &end: ends} {
-		o, ok := l.Lookup(topic, partition)
-		if !ok {
-			return 0, 0, fmt.Errorf("%s has no partition %d", topic, partition)
+	out := make(map[int32]logState)
+	starts.Each(func(l kadm.ListedOffset) {
+		if e, ok := ends.Lookup(topic, l.Partition); ok {
+			out[l.Partition] = logState{start: l.Offset, end: e.Offset}
 		}
-		if o.Err != nil {
-			return 0, 0, fmt.Errorf("offsets of %s partition %d: %w", topic, partition, o.Err)
-		}
-		*dst = o.Offset
-	}
-	return start, end, nil
+	})
+	return out, nil
 }
 
 // ReplayConfig says what Replay computes again.

@@ -18,7 +18,7 @@ func sampleFold() *fold {
 	f := newFold("t", 3, newCountEngine(3))
 	f.lineage, f.next, f.events = "id.1", 77, 1234
 	for i := range 40 {
-		_, _, _ = f.marks.take(fmt.Sprintf("p%d", i%5), uint64(10*(i/5)+1), 10, int64(i)) //nolint:gosec // small
+		_, _, _ = f.marks.take(fmt.Sprintf("p%d", i%5), uint64(10*(i/5)+1), 10, int64(i))
 		ev := testEvent("shop", i)
 		f.prefer.shadowed(ev)
 		f.engine.(*countEngine).Counts[ev.Path]++
@@ -117,12 +117,12 @@ func TestCorruptSnapshotFallsBackToTheOneBefore(t *testing.T) {
 			t.Fatal("no snapshot was written")
 		}
 		newest := slices.Max(files)
-		b, err := os.ReadFile(newest)
+		b, err := os.ReadFile(newest) //nolint:gosec // the test made it
 		if err != nil {
 			t.Fatal(err)
 		}
 		b[len(b)/2] ^= 1
-		if err := os.WriteFile(newest, b, 0o600); err != nil {
+		if err := os.WriteFile(newest, b, 0o600); err != nil { //nolint:gosec // the test made it
 			t.Fatal(err)
 		}
 	}

@@ -70,7 +70,9 @@ func brokerChild() error {
 
 // kfakeChild is the bare log, which lets sessions be short.
 func kfakeChild() error {
-	listen := func(network, _ string) (net.Listener, error) { return net.Listen(network, os.Getenv(envBroker)) }
+	listen := func(network, _ string) (net.Listener, error) {
+		return new(net.ListenConfig).Listen(context.Background(), network, os.Getenv(envBroker))
+	}
 	_, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(listen),
 		kfake.DataDir(filepath.Join(os.Getenv(envDir), "kfake")), kfake.GroupMinSessionTimeout(time.Millisecond))
 	if err != nil {
@@ -97,7 +99,7 @@ func storeChild() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", os.Getenv(envStore))
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", os.Getenv(envStore))
 	if err != nil {
 		return err
 	}
@@ -115,6 +117,7 @@ func storeChild() error {
 
 var storeMu sync.Mutex
 
+//nolint:gosec // files below the test's own directory
 func storeRows(dir, token string, body []byte) error {
 	storeMu.Lock()
 	defer storeMu.Unlock()
@@ -150,7 +153,6 @@ func storeRows(dir, token string, body []byte) error {
 // httpStore is the processor's side of storeChild.
 type httpStore struct {
 	addr string
-	wait time.Duration
 }
 
 func (s httpStore) Insert(ctx context.Context, token string, b *Batch) error {

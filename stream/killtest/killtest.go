@@ -182,9 +182,8 @@ func (p *Plan) live(ctx context.Context, life int, random *rand.Rand, rep *Repor
 	select {
 	case err = <-exited:
 	case <-ctx.Done():
-		_ = cmd.Process.Kill() // it is waited for below
-		<-exited
-		return ctx.Err()
+		_ = cmd.Process.Kill() // it is waited for next
+		return errors.Join(ctx.Err(), <-exited)
 	case <-time.After(limit):
 		point = "timer"
 		_ = cmd.Process.Kill() // it may have died this instant
