@@ -52,6 +52,8 @@ type Input struct {
 	// domain); Secret what is guessed with it.
 	Object, Group, Secret uint64
 	ObjectName, GroupName string
+	// User tells those who act on an object apart: see Stats.Users.
+	User uint64
 	// Session is the session's hash, or address and fingerprint on plain logs.
 	Session uint64
 

@@ -144,6 +144,7 @@ func (l *Layer) Observe(in *Input) {
 		in.Gap = max(0, in.Gap)
 	}
 	in.Strange = in.Resolution.Familiarity == actor.Unfamiliar
+	in.User = user(in)
 	in.Chain = in.Gap >= 0 && in.Gap < 1500
 	l.route(in)
 	in.Conduct.note(in)
@@ -158,6 +159,22 @@ func (l *Layer) Observe(in *Input) {
 	} else if in.Site.Headers != 0 {
 		l.tool(in)
 	}
+}
+
+// user is who acts on the event's object, 0 for an account's owner at home, who
+// is no stranger to the own account.
+func user(in *Input) uint64 {
+	k := &in.Event.Keys
+	own := in.ObjectName == "account"
+	switch {
+	case own && in.Resolution.Familiarity == actor.Familiar:
+		return 0
+	case !own && k[event.KindAccount] != 0:
+		return uint64(k[event.KindAccount])
+	case in.Session != 0:
+		return in.Session
+	}
+	return uint64(k[event.KindClientFingerprint])
 }
 
 // unowned says that no proved owner has ever used this software.
@@ -244,7 +261,7 @@ func (l *Layer) tool(in *Input) {
 
 // silence ends an episode, by subject, in seconds: attempts on one card or
 // account may be spread over days.
-var silence = [...]uint32{SubjectActor: episodeSeconds, SubjectObject: 48 * 3600, SubjectGroup: episodeSeconds, SubjectTool: episodeSeconds}
+var silence = [...]uint32{SubjectActor: episodeSeconds, SubjectObject: 48 * 3600, SubjectGroup: 24 * 3600, SubjectTool: 24 * 3600}
 
 func (l *Layer) row(s Subject, id uint64, in *Input) *Stats {
 	row, _ := l.stats.Get(statsKey(s, id, in.Role), in.Sec)

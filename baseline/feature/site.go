@@ -82,7 +82,9 @@ type Site struct {
 	// Reach[role][n] is how many actors that made n+1 attempts in an episode made
 	// another; Unowned[role][n] how many attempts from a new session, by a program
 	// with n sessions before, were made with a program that has no proved owner.
+	// Spread[role][n] is how many objects that n+1 users acted on saw another.
 	Reach   [event.NumRoles][16]sketch.Cell
+	Spread  [event.NumRoles][16]sketch.Cell
 	Unowned [event.NumRoles][8]sketch.Cell
 	// GroupFail is the failure urn of object groups (card BINs, phone prefixes),
 	// Done the share of sends that are completed, by role.
@@ -140,6 +142,9 @@ func newSite(key uint64) *Site {
 	for role := range s.Reach {
 		for n := range s.Reach[role] {
 			s.Reach[role][n] = sketch.NewCell(uint32(min(900, 400+60*n)), 20)
+		}
+		for n := range s.Spread[role] {
+			s.Spread[role][n] = sketch.NewCell(uint32(250+40*n), 20)
 		}
 		for n := range s.Unowned[role] {
 			s.Unowned[role][n] = sketch.NewCell(uint32(300-30*n), 20)

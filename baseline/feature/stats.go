@@ -13,6 +13,9 @@ type Stats struct {
 	// Prints and Sessions from where, Secrets the distinct secrets, Groups the
 	// object's class (card BIN, phone prefix, e-mail domain).
 	Objects, Clients, Prints, Sessions, Secrets, Groups sketch.Distinct
+	// Users counts who did it: accounts where they are proved, else sessions, else
+	// addresses; contexts that an account knows are not counted.
+	Users sketch.Distinct
 	// First and Last are in seconds, LastMilli the low half of Unix milliseconds.
 	First, Last, LastMilli                                            uint32
 	LastObject, LastClient, LastPrint, LastSession, LastSecret, spare uint32
@@ -53,6 +56,8 @@ type Step struct {
 	Stale bool
 	// Gap is the time since the last attempt in milliseconds, -1 for the first.
 	Gap int64
+	// NewUser: somebody whom Users does not have yet.
+	NewUser bool
 	// NewClient and NewSession: not seen before in the episode of this subject.
 	NewClient, NewSession, NewPrint bool
 }
@@ -86,6 +91,7 @@ func (s *Stats) step(in *Input) Step {
 		st.Changed = in.Secret != 0 && in.Object != 0 && s.LastObject == object && s.LastSecret != uint32(in.Secret)
 		st.SameSecret = in.Secret != 0 && st.Switched && s.LastSecret == uint32(in.Secret)
 	}
+	st.NewUser = in.User != 0 && !s.Users.Has(in.User)
 	st.Stale = in.Secret != 0 && in.Object != 0 && s.Secrets.Has(in.Secret) && s.Secrets.Bits() < 40
 	st.NewObject = in.Object != 0 && !s.Objects.Has(in.Object)
 	st.NewClient = !s.Clients.Has(uint64(e.Keys[event.KindClient]))
@@ -126,6 +132,9 @@ func (s *Stats) count(in *Input, st *Step) {
 		s.Objects.Add(in.Object)
 		s.LastObject = uint32(in.Object)
 	}
+	if in.User != 0 {
+		s.Users.Add(in.User)
+	}
 	if in.Group != 0 {
 		s.Groups.Add(in.Group)
 	}
@@ -161,6 +170,7 @@ func (s *Stats) merge(o *Stats) {
 	s.Sessions |= o.Sessions
 	s.Secrets |= o.Secrets
 	s.Groups |= o.Groups
+	s.Users |= o.Users
 	for _, p := range []struct {
 		to   *uint16
 		from uint16

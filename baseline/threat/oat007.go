@@ -59,12 +59,7 @@ func (oat007) Observe(o *Observation) {
 	p0 := in.Site.Urns[in.Role][feature.UrnObjectFail].Share(ost.N, ost.Fail)
 	p0 = min(970000, max(p0, in.Site.FamiliarFail[in.Role].PPM()))
 	o.Add(Object, 4, sketch.LogLikelihood(st.Failed, 970000, p0), milli(uint32(obj.Fail)), int32(uint32(obj.N)*(p0/1000)))
-	if ost.N > 0 {
-		moved := ost.NewClient && ost.NewSession || ost.NewClient && in.Session == 0
-		k := places(obj, ost)
-		nats, want := o.Urn(feature.UrnObjectPlace, ost.N-1, k, moved, switching(ost.N-1, k))
-		o.Add(Object, 5, nats, milli(obj.Clients.Count()), int32(uint32(obj.N)*uint32(want)))
-	}
+	o.spread(5)
 }
 
 func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {

@@ -241,7 +241,12 @@ func (s *Set) trusted(in *feature.Input) bool {
 		return false
 	}
 	for i := range s.touched {
-		if c := s.touched[i].Case; c.Score() >= BarRateLimit {
+		// What many share teaches less readily: three nats of doubt are enough.
+		limit := int32(BarRateLimit)
+		if s.touched[i].Case.Subject != Actor {
+			limit = BarObserve
+		}
+		if s.touched[i].Case.Score() >= limit {
 			return false
 		}
 	}
@@ -313,13 +318,21 @@ func (s *Set) learn(in *feature.Input) {
 		n := sessionsBefore(in.ByTool)
 		in.Site.Unowned[in.Role][min(n, 7)].Add(s.obs.Unowned())
 	}
-	if g := in.ByGroup; g != nil && in.GroupStep.Known {
+	if g := in.ByGroup; g != nil && in.GroupStep.Known && in.GroupStep.N < 40 {
 		in.Site.GroupFail[in.Role].Learn(in.GroupStep.N, in.GroupStep.Fail, in.GroupStep.Failed)
 	}
 	if o := in.ByObject; o != nil && in.ObjectStep.N < 40 {
 		st := &in.ObjectStep
 		if st.Known {
 			u[feature.UrnObjectFail].Learn(st.N, st.Fail, st.Failed)
+		}
+		if st.NewUser {
+			spread := &in.Site.Spread[in.Role]
+			n := usersBefore(o)
+			spread[min(n, 15)].Seen()
+			if n > 0 {
+				spread[min(n-1, 15)].Again()
+			}
 		}
 		if st.N > 0 {
 			u[feature.UrnObjectPlace].Learn(st.N-1, places(o, st), st.NewClient && st.NewSession)
@@ -335,6 +348,8 @@ func places(o *feature.Stats, st *feature.Step) uint16 {
 	}
 	return n
 }
+
+func usersBefore(s *feature.Stats) int { return max(0, s.Users.Bits()-1) }
 
 func sessionsBefore(s *feature.Stats) int { return max(0, s.Sessions.Bits()-1) }
 

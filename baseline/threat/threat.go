@@ -232,13 +232,21 @@ func (c *Case) Groups() int {
 	return n
 }
 
-// halfLife of evidence without new attempts, in seconds.
-const halfLife = 6 * 3600
+// halfLife of evidence, in seconds: an actor's conduct is of the hour, while what
+// many do to one object, or with one program, may be spread over days.
+const (
+	halfLife       = 6 * 3600
+	sharedHalfLife = 36 * 3600
+)
 
 func (c *Case) decay(now uint32) {
+	half := uint32(halfLife)
+	if c.Subject != Actor {
+		half = sharedHalfLife
+	}
 	if dt := now - min(now, c.Last); dt > 3600 {
 		for i := range c.Parts {
-			c.Parts[i] = sketch.Decay(c.Parts[i], dt, halfLife)
+			c.Parts[i] = sketch.Decay(c.Parts[i], dt, half)
 		}
 	}
 }

@@ -41,6 +41,21 @@ func (o *Observation) Program() (nats, expected int32) {
 	return sketch.LogLikelihood(o.Unowned(), 980000, min(p0, 970000)), int32(p0 / 1000)
 }
 
+// spread adds the ratio for one more user of an object that so many have acted on
+// in two days, against the learned share of objects that spread as far: a card
+// has one holder, a popular coupon thousands.
+func (o *Observation) spread(part int) {
+	in := o.In
+	st, obj := &in.ObjectStep, in.ByObject
+	n := usersBefore(obj)
+	if !st.NewUser || n == 0 {
+		return
+	}
+	p0 := in.Site.Spread[in.Role][min(n-1, 15)].Share()
+	nats := sketch.LnRatio(980000, uint64(min(p0, 980000)))
+	o.Add(Object, part, nats, milli(obj.Users.Count()), int32(1000+p0/1000))
+}
+
 // trial is the common test of threats that try objects (accounts, cards, codes,
 // numbers) one after the other. Its parts have fixed indexes.
 type trial struct {
@@ -156,10 +171,7 @@ func (t trial) place(o *Observation) {
 		nats, w := o.Urn(feature.UrnSecret, st.Tries-1, k, st.Changed, switching(st.Tries-1, k))
 		o.Add(Object, partSecrets, nats, milli(obj.Secrets.Count()), 1000+int32(uint32(obj.N)*uint32(w)))
 	}
-	moved := st.NewClient && (st.NewSession || in.Session == 0)
-	k := places(obj, st)
-	nats, w := o.Urn(feature.UrnObjectPlace, st.Tries-1, k, moved, switching(st.Tries-1, k))
-	o.Add(Object, partPlaces, nats, milli(obj.Clients.Count()), 1000+int32(uint32(obj.N)*uint32(w)))
+	o.spread(partPlaces)
 }
 
 // toolCap bounds verdicts on a program: several places, and hardly any owner.
