@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -98,7 +99,7 @@ func TestBlockPageFollowsAccept(t *testing.T) {
 			t.Errorf("Accept %q: %q %q", tc.accept, res.Header.Get("Content-Type"), body)
 		}
 	}
-	if res, body := do(t, request(t, "HEAD", p.url("/"), "")); res.StatusCode != 403 || body != "" {
+	if res, body := do(t, request(t, "HEAD", p.url("/"), "")); res.StatusCode != http.StatusForbidden || body != "" {
 		t.Errorf("HEAD: %d %q", res.StatusCode, body)
 	}
 }
@@ -109,14 +110,14 @@ func TestRedirectWithoutUsableLocationBlocks(t *testing.T) {
 			return verdict.Decision{Action: event.ActionRedirect, Proposed: event.ActionRedirect, Mode: event.ModeEnforce, Location: loc}
 		}}
 		p := start(t, "http://127.0.0.1:1", b, nil)
-		if res, _ := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != 403 || res.Header.Get("Location") != "" {
+		if res, _ := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != http.StatusForbidden || res.Header.Get("Location") != "" {
 			t.Errorf("%q: %d %v", loc, res.StatusCode, res.Header)
 		}
 	}
 }
 
 func TestObserveTagsTowardsTheApplicationInEnforceModeOnly(t *testing.T) {
-	up := origin(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Weir-Tag")) })
+	up := origin(t, func(w http.ResponseWriter, r *http.Request) { say(w, r.Header.Get("X-Weir-Tag")) })
 	for _, tc := range []struct {
 		mode event.Mode
 		want string
@@ -148,18 +149,18 @@ func TestShadowChangesNothing(t *testing.T) {
 		switch r.URL.Path {
 		case "/chunked":
 			for range 3 {
-				fmt.Fprint(w, strings.Repeat("x", 3000))
+				say(w, strings.Repeat("x", 3000))
 				w.(http.Flusher).Flush()
 			}
 		case "/empty":
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		case "/unchanged":
 			h.Set("Etag", `"x"`)
-			w.WriteHeader(304)
+			w.WriteHeader(http.StatusNotModified)
 		case "/teapot":
 			h["Content-Type"] = nil
-			w.WriteHeader(418)
-			fmt.Fprint(w, "<html>no sniffing here")
+			w.WriteHeader(http.StatusTeapot)
+			say(w, "<html>no sniffing here")
 		case "/gzip":
 			h.Set("Content-Encoding", "gzip")
 			_, _ = w.Write([]byte("\x1f\x8bnot really"))
@@ -174,7 +175,7 @@ func TestShadowChangesNothing(t *testing.T) {
 			all, _ := io.ReadAll(r.Body)
 			_, _ = w.Write(all)
 		default:
-			fmt.Fprintf(w, "%s %s", r.Method, r.RequestURI)
+			sayf(w, "%s %s", r.Method, r.RequestURI)
 		}
 	})
 	b := &brain{decide: decided(event.ActionBlock)}
@@ -219,12 +220,12 @@ func TestShadowChangesNothing(t *testing.T) {
 	}
 }
 
-func endToEnd(r *http.Response) string {
+func endToEnd(r *answered) string {
 	h := r.Header.Clone()
 	for _, n := range []string{"X-Weir-Request-Id", "Date", "Connection", "Transfer-Encoding"} {
 		h.Del(n)
 	}
-	if r.Request.Method != "HEAD" {
+	if r.Request.Method != http.MethodHead {
 		h.Del("Content-Length") // framing
 	}
 	var sb strings.Builder
@@ -234,7 +235,7 @@ func endToEnd(r *http.Response) string {
 
 func TestFaultsFailOpenOrClosedAsTheRouteSays(t *testing.T) {
 	yes := true
-	up := origin(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "served") })
+	up := origin(t, func(w http.ResponseWriter, _ *http.Request) { say(w, "served") })
 	for _, tc := range []struct {
 		name  string
 		brain *brain
@@ -263,7 +264,7 @@ func TestFaultsFailOpenOrClosedAsTheRouteSays(t *testing.T) {
 	}
 	t.Run("end and recorder panic", func(t *testing.T) {
 		p := start(t, "http://"+up, &brain{end: func(*flow.Exchange, *event.Event) { panic("end") }}, nil)
-		if res, body := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != 200 || body != "served" {
+		if res, body := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != http.StatusOK || body != "served" {
 			t.Errorf("%d %q", res.StatusCode, body)
 		}
 	})
@@ -272,7 +273,7 @@ func TestFaultsFailOpenOrClosedAsTheRouteSays(t *testing.T) {
 func TestBodiesAreCapturedOnlyWhereNeeded(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(w, "%d %s", len(b), strings.Repeat("r", 100<<10))
+		sayf(w, "%d %s", len(b), strings.Repeat("r", 100<<10))
 	})
 	var seen string
 	b := &brain{
@@ -314,7 +315,7 @@ func TestBodiesAreCapturedOnlyWhereNeeded(t *testing.T) {
 		if res.StatusCode != tc.status || seen != tc.seen {
 			t.Errorf("%s %d: status %d, saw %s; want %d, %s", tc.path, tc.size, res.StatusCode, seen, tc.status, tc.seen)
 		}
-		if tc.status == 200 && !strings.HasPrefix(body, fmt.Sprint(tc.size)+" ") {
+		if tc.status == 200 && !strings.HasPrefix(body, strconv.Itoa(tc.size)+" ") {
 			t.Errorf("%s %d: upstream got %.20s bytes", tc.path, tc.size, body)
 		}
 		b.wait(t, n+1)
@@ -328,7 +329,7 @@ func TestBodyLimit(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
 		if err == nil {
-			fmt.Fprint(w, n)
+			say(w, n)
 		}
 	})
 	p := start(t, "http://"+up, nil, func(c *ingress.Config) {
@@ -360,7 +361,7 @@ func TestBodyLimit(t *testing.T) {
 		}
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
-		if res.StatusCode != tc.want || tc.want == 200 && string(body) != fmt.Sprint(tc.size) {
+		if res.StatusCode != tc.want || tc.want == 200 && string(body) != strconv.Itoa(tc.size) {
 			t.Errorf("%+v: %d %s", tc, res.StatusCode, body)
 		}
 	}

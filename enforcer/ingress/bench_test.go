@@ -56,7 +56,7 @@ func BenchmarkProxy(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				defer c.Close()
+				defer func() { _ = c.Close() }()
 				raw, br := []byte(req.raw), bufio.NewReaderSize(c, 16<<10)
 				b.ReportAllocs()
 				for b.Loop() {
@@ -73,10 +73,12 @@ func BenchmarkProxy(b *testing.B) {
 }
 
 func startBench(b *testing.B, up string) string {
+	b.Helper()
 	return startWith(b, "http://"+up, idle{}, nil).addr
 }
 
 func startReverseProxy(b *testing.B, up string) string {
+	b.Helper()
 	target, err := url.Parse("http://" + up)
 	if err != nil {
 		b.Fatal(err)
@@ -102,6 +104,7 @@ func startReverseProxy(b *testing.B, up string) string {
 }
 
 func benchUpstream(b *testing.B) string {
+	b.Helper()
 	answer := []byte("HTTP/1.1 200 OK\r\nServer: app\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: text/html\r\n" +
 		"Cache-Control: private\r\nContent-Length: 128\r\n\r\n" + strings.Repeat("y", 128))
 	return script(b, func(c net.Conn, br *bufio.Reader) {

@@ -39,7 +39,7 @@ func (s *chunkScanner) scan(p []byte) (n int, done bool, bad cause) {
 	for n < len(p) {
 		if s.state == chunkData {
 			k := min(uint64(len(p)-n), s.remain)
-			n += int(k) //nolint:gosec // at most len(p)
+			n += int(k)
 			if s.remain -= k; s.remain == 0 {
 				s.state = chunkDataCR
 			}
@@ -61,7 +61,7 @@ func (s *chunkScanner) scan(p []byte) (n int, done bool, bad cause) {
 }
 
 func (s *chunkScanner) framing(c byte) bool {
-	switch s.state { //nolint:exhaustive // the states of a chunk's frame; scan has the others
+	switch s.state {
 	case chunkSize:
 		return s.size(c)
 	case chunkExt:
@@ -122,7 +122,7 @@ func (s *chunkScanner) trailer(c byte) (done bool, bad cause) {
 	if s.line++; s.line > maxTrailerBytes {
 		return false, causeTrailer
 	}
-	switch s.state { //nolint:exhaustive // the states of a trailer; scan has the others
+	switch s.state {
 	case trailerStart:
 		if c == '\r' {
 			s.state = trailerEndLF

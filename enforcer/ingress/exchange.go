@@ -363,7 +363,7 @@ func (x *exchange) bare() {
 		Node: x.raw.Node, Site: x.raw.Site, Client: x.raw.Client.Addr(), ClientPort: x.raw.Client.Port(),
 		TLSVersion: x.raw.TLS.Version, SNI: x.raw.TLS.SNI, JA4: x.raw.TLS.JA4, Protocol: x.raw.Protocol,
 		Method: x.raw.Method, Host: x.raw.Host, Action: x.decision.Action, Mode: x.decision.Mode, Verdict: x.decision.Verdict,
-		Status: uint16(x.raw.Status), RequestBytes: x.raw.RequestBytes, ResponseBytes: x.raw.ResponseBytes, //nolint:gosec // 100 to 999
+		Status: uint16(x.raw.Status), RequestBytes: x.raw.RequestBytes, ResponseBytes: x.raw.ResponseBytes,
 	}
 }
 

@@ -1,7 +1,6 @@
 package ingress_test
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -15,13 +14,13 @@ func TestForwardsRequestAndAnswer(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		w.Header().Set("X-App", "yes")
 		w.WriteHeader(http.StatusCreated)
-		fmt.Fprintf(w, "%s %s %s %s", r.Method, r.Host, r.RequestURI, b)
+		sayf(w, "%s %s %s %s", r.Method, r.Host, r.RequestURI, b)
 	})
 	p := start(t, "http://"+up, nil, nil)
 	req := request(t, "POST", p.url("/a%2Fb?x=1"), "hello")
 	req.Host = "shop.example"
 	res, body := do(t, req)
-	if res.StatusCode != 201 || body != "POST shop.example /a%2Fb?x=1 hello" || res.Header.Get("X-App") != "yes" {
+	if res.StatusCode != http.StatusCreated || body != "POST shop.example /a%2Fb?x=1 hello" || res.Header.Get("X-App") != "yes" {
 		t.Fatalf("got %d %q %v", res.StatusCode, body, res.Header)
 	}
 	if len(res.Header.Get("X-Weir-Request-Id")) != 26 {

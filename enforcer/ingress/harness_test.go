@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -111,7 +112,7 @@ func eventually(t *testing.T, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatal("condition did not become true within 10 s")
 		}
-		time.Sleep(time.Millisecond) // polling, bounded by the deadline
+		<-time.After(time.Millisecond) // polling, bounded by the deadline
 	}
 }
 
@@ -134,18 +135,18 @@ type parts interface {
 }
 
 // start runs an ingress in front of upstream until the test ends.
-func start(t testing.TB, upstream string, b *brain, edit func(*ingress.Config)) *proxy {
-	t.Helper()
+func start(tb testing.TB, upstream string, b *brain, edit func(*ingress.Config)) *proxy {
+	tb.Helper()
 	if b == nil {
 		b = &brain{}
 	}
-	p := startWith(t, upstream, b, edit)
+	p := startWith(tb, upstream, b, edit)
 	p.brain = b
 	return p
 }
 
-func startWith(t testing.TB, upstream string, b parts, edit func(*ingress.Config)) *proxy {
-	t.Helper()
+func startWith(tb testing.TB, upstream string, b parts, edit func(*ingress.Config)) *proxy {
+	tb.Helper()
 	cfg := ingress.DefaultConfig()
 	cfg.Listen, cfg.Mode, cfg.DrainTimeout = "127.0.0.1:0", event.ModeEnforce, 5*time.Second
 	cfg.Sites = []ingress.Site{{Name: "shop", Hosts: []string{"*"}, Upstream: upstream}}
@@ -155,7 +156,7 @@ func startWith(t testing.TB, upstream string, b parts, edit func(*ingress.Config
 	reg := prometheus.NewRegistry()
 	s, err := ingress.New(cfg, ingress.Options{Registry: reg, Extractor: b, Decider: b, Recorder: b})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -166,33 +167,33 @@ func startWith(t testing.TB, upstream string, b parts, edit func(*ingress.Config
 		once.Do(func() { cancel(); stopErr = <-done })
 		return stopErr
 	}
-	t.Cleanup(func() { _ = stop() })
+	tb.Cleanup(func() { _ = stop() })
 	addr := s.Addr(ctx)
 	return &proxy{Server: s, addr: addr.String(), reg: reg, stop: stop}
 }
 
 // origin runs an HTTP/1.1 server that ends with the test.
-func origin(t testing.TB, h http.HandlerFunc) string {
-	t.Helper()
+func origin(tb testing.TB, h http.HandlerFunc) string {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	srv := &http.Server{Handler: h, Protocols: new(http.Protocols)}
+	srv := &http.Server{Handler: h, Protocols: new(http.Protocols), ReadHeaderTimeout: time.Minute}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
-	t.Cleanup(func() { _ = srv.Close(); <-done })
+	tb.Cleanup(func() { _ = srv.Close(); <-done })
 	return l.Addr().String()
 }
 
 // script runs a raw TCP server: each connection is served by f.
-func script(t testing.TB, f func(c net.Conn, br *bufio.Reader)) string {
-	t.Helper()
+func script(tb testing.TB, f func(c net.Conn, br *bufio.Reader)) string {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -206,10 +207,10 @@ func script(t testing.TB, f func(c net.Conn, br *bufio.Reader)) string {
 			mu.Lock()
 			conns[c] = true
 			mu.Unlock()
-			wg.Go(func() { defer c.Close(); f(c, bufio.NewReader(c)) })
+			wg.Go(func() { defer func() { _ = c.Close() }(); f(c, bufio.NewReader(c)) })
 		}
 	})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = l.Close()
 		mu.Lock()
 		for c := range conns {
@@ -245,9 +246,10 @@ type rawRecorder struct {
 	n    int
 }
 
-func newRawRecorder(t testing.TB) *rawRecorder {
+func newRawRecorder(tb testing.TB) *rawRecorder {
+	tb.Helper()
 	r := &rawRecorder{}
-	r.addr = script(t, func(c net.Conn, br *bufio.Reader) {
+	r.addr = script(tb, func(c net.Conn, br *bufio.Reader) {
 		tee := bufio.NewReader(io.TeeReader(br, writerFunc(func(p []byte) (int, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -276,38 +278,38 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // dial opens a raw client connection with a deadline for the whole test.
-func dial(t testing.TB, addr string) (net.Conn, *bufio.Reader) {
-	t.Helper()
+func dial(tb testing.TB, addr string) (net.Conn, *bufio.Reader) {
+	tb.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c, bufio.NewReader(c)
 }
 
 // ask sends raw bytes on a new connection and returns all that comes back.
-func ask(t testing.TB, addr, request string) string {
-	t.Helper()
-	c, br := dial(t, addr)
+func ask(tb testing.TB, addr, request string) string {
+	tb.Helper()
+	c, br := dial(tb, addr)
 	if _, err := io.WriteString(c, request); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b, err := io.ReadAll(br)
 	_ = c.Close()
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Fatalf("read answer: %v (got %q)", err, b)
+		tb.Fatalf("read answer: %v (got %q)", err, b)
 	}
 	return string(b)
 }
 
 // counter reads one sample of a metric.
-func (p *proxy) counter(t testing.TB, name string, labels ...string) float64 {
-	t.Helper()
+func (p *proxy) counter(tb testing.TB, name string, labels ...string) float64 {
+	tb.Helper()
 	fams, err := p.reg.Gather()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	sum := 0.0
 	for _, f := range fams {
@@ -336,29 +338,42 @@ var noKeepAlive = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-func do(t testing.TB, req *http.Request) (*http.Response, string) {
-	t.Helper()
-	res, err := noKeepAlive.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res, string(b)
+// answered is a response whose body was read and closed.
+type answered struct {
+	StatusCode      int
+	Header, Trailer http.Header
+	Request         *http.Request
 }
 
-func request(t testing.TB, method, url, body string) *http.Request {
-	t.Helper()
+func do(tb testing.TB, req *http.Request) (*answered, string) {
+	tb.Helper()
+	res, err := noKeepAlive.Do(req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &answered{res.StatusCode, res.Header, res.Trailer, res.Request}, string(b)
+}
+
+func request(tb testing.TB, method, url, body string) *http.Request {
+	tb.Helper()
 	var r io.Reader
 	if body != "" {
 		r = strings.NewReader(body)
 	}
 	req, err := http.NewRequestWithContext(context.Background(), method, url, r)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return req
 }
+
+// say and sayf write an application's answer; a failing write is the client's
+// business.
+func say(w io.Writer, a ...any) { _, _ = fmt.Fprint(w, a...) }
+
+func sayf(w io.Writer, format string, a ...any) { _, _ = fmt.Fprintf(w, format, a...) }

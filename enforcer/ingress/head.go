@@ -45,7 +45,7 @@ const (
 
 // status returns the answer to a head that was rejected for c.
 func (c cause) status() int {
-	switch c { //nolint:exhaustive // all others are 400
+	switch c {
 	case causeHeadTooLarge, causeTooManyFields:
 		return 431
 	case causeCoding:

@@ -16,7 +16,7 @@ func newID(t time.Time) string {
 		b[i] = idAlphabet[hi&31]
 		hi >>= 5
 	}
-	lo, mid := rand.Uint64(), rand.Uint64() //nolint:gosec // ids are unique, not secret
+	lo, mid := rand.Uint64(), rand.Uint64()
 	for i := range 8 {
 		b[10+i] = idAlphabet[lo>>(5*i)&31]
 		b[18+i] = idAlphabet[mid>>(5*i)&31]

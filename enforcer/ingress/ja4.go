@@ -106,7 +106,7 @@ func alphanumeric(c byte) bool {
 
 func appendCount(b []byte, n int) []byte {
 	n = min(n, 99)
-	return append(b, byte('0'+n/10), byte('0'+n%10)) //nolint:gosec // at most 99
+	return append(b, byte('0'+n/10), byte('0'+n%10))
 }
 
 func appendHexList(b []byte, list []uint16) []byte {
@@ -120,7 +120,7 @@ func appendHexList(b []byte, list []uint16) []byte {
 }
 
 func appendHex16(b []byte, v uint16) []byte {
-	return hex.AppendEncode(b, []byte{byte(v >> 8), byte(v)}) //nolint:gosec // both halves
+	return hex.AppendEncode(b, []byte{byte(v >> 8), byte(v)})
 }
 
 // appendDigest appends the first 12 hex digits of list's SHA-256, or zeros for

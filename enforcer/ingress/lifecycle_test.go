@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,11 +26,11 @@ import (
 func TestStopFailsNoRequest(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
-			time.Sleep(100 * time.Millisecond) // a slow application
+			<-time.After(100 * time.Millisecond) // a slow application
 		}
-		fmt.Fprint(w, "served")
+		say(w, "served")
 	})
-	p := startTLS(t, "http://"+up, nil, nil)
+	p := startTLS(t, "http://"+up, nil)
 	h2 := tlsClient(t, p)
 	var wg sync.WaitGroup
 	var served, failed atomic.Int64
@@ -74,7 +75,7 @@ func TestStopFailsNoRequest(t *testing.T) {
 
 func TestStopTellsKeepAliveClientsToClose(t *testing.T) {
 	release := make(chan struct{})
-	up := origin(t, func(w http.ResponseWriter, _ *http.Request) { <-release; fmt.Fprint(w, "ok") })
+	up := origin(t, func(w http.ResponseWriter, _ *http.Request) { <-release; say(w, "ok") })
 	p := start(t, "http://"+up, nil, nil)
 	c, br := dial(t, p.addr)
 	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -93,6 +94,7 @@ func TestStopTellsKeepAliveClientsToClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = res.Body.Close() }()
 	if b, _ := io.ReadAll(res.Body); string(b) != "ok" {
 		t.Errorf("%q", b)
 	}
@@ -122,8 +124,8 @@ func TestStopHasADeadline(t *testing.T) {
 // between two upstreams under load.
 func TestReloadSwapsUpstreamsWithoutAFailedRequest(t *testing.T) {
 	ups := []string{
-		"http://" + origin(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "one") }),
-		"http://" + origin(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "two") }),
+		"http://" + origin(t, func(w http.ResponseWriter, _ *http.Request) { say(w, "one") }),
+		"http://" + origin(t, func(w http.ResponseWriter, _ *http.Request) { say(w, "two") }),
 	}
 	var cfg ingress.Config
 	p := start(t, ups[0], nil, func(c *ingress.Config) { cfg = *c })
@@ -183,7 +185,7 @@ func TestReloadSwapsUpstreamsWithoutAFailedRequest(t *testing.T) {
 }
 
 func TestSitesByHost(t *testing.T) {
-	up := origin(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) })
+	up := origin(t, func(w http.ResponseWriter, r *http.Request) { say(w, r.Host) })
 	p := start(t, "http://"+up, nil, func(c *ingress.Config) {
 		c.Sites = []ingress.Site{
 			{Name: "shop", Hosts: []string{"Shop.example", "[::1]"}, Upstream: "http://" + up},
@@ -199,7 +201,7 @@ func TestSitesByHost(t *testing.T) {
 		n := len(p.brain.events)
 		res, body := do(t, req)
 		if want == "" {
-			if res.StatusCode != 421 {
+			if res.StatusCode != http.StatusMisdirectedRequest {
 				t.Errorf("%s: %d", host, res.StatusCode)
 			}
 			continue
@@ -278,7 +280,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 }
 
 func TestProxyHeaders(t *testing.T) {
-	up := origin(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Forwarded-For")) })
+	up := origin(t, func(w http.ResponseWriter, r *http.Request) { say(w, r.Header.Get("X-Forwarded-For")) })
 	v2 := "\r\n\r\n\x00\r\nQUIT\n"
 	for _, tc := range []struct {
 		name, header string
@@ -322,7 +324,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 func TestForwardingFieldsOfTrustedProxies(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		h := r.Header
-		fmt.Fprint(w, h["X-Forwarded-For"], h["X-Real-Ip"], h["X-Forwarded-Proto"], h["X-Forwarded-Host"])
+		say(w, h["X-Forwarded-For"], h["X-Real-Ip"], h["X-Forwarded-Proto"], h["X-Forwarded-Host"])
 	})
 	for _, tc := range []struct {
 		name, fields string
@@ -364,7 +366,7 @@ func TestForwardingFieldsOfTrustedProxies(t *testing.T) {
 func TestManyClientsAtOnce(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(w, "%s %s %s", r.URL.Path, r.Header.Get("X-Who"), b)
+		sayf(w, "%s %s %s", r.URL.Path, r.Header.Get("X-Who"), b)
 	})
 	b := &brain{decide: func(ev *event.Event) verdict.Decision {
 		if strings.HasSuffix(ev.Path, "7") {
@@ -379,7 +381,7 @@ func TestManyClientsAtOnce(t *testing.T) {
 			client := &http.Client{Transport: &http.Transport{}}
 			defer client.CloseIdleConnections()
 			for j := range 60 {
-				path, who := fmt.Sprintf("/%d/%d", i, j), fmt.Sprint(i*1000+j)
+				path, who := fmt.Sprintf("/%d/%d", i, j), strconv.Itoa(i*1000+j)
 				req := request(t, "PUT", p.url(path), strings.Repeat(who, j*40))
 				req.Header.Set("X-Who", who)
 				if j%5 == 1 {
@@ -393,7 +395,7 @@ func TestManyClientsAtOnce(t *testing.T) {
 				got, _ := io.ReadAll(res.Body)
 				_ = res.Body.Close()
 				if strings.HasSuffix(path, "7") {
-					if res.StatusCode != 403 || res.Header.Get("X-Weir-Verdict") != "v"+path {
+					if res.StatusCode != http.StatusForbidden || res.Header.Get("X-Weir-Verdict") != "v"+path {
 						t.Errorf("%s: %d %v", path, res.StatusCode, res.Header)
 					}
 				} else if want := path + " " + who + " " + strings.Repeat(who, j*40); string(got) != want {

@@ -20,8 +20,9 @@ import (
 )
 
 // answers serves every request on a connection with the same raw answer.
-func answers(t testing.TB, raw string, thenClose bool) string {
-	return script(t, func(c net.Conn, br *bufio.Reader) {
+func answers(tb testing.TB, raw string, thenClose bool) string {
+	tb.Helper()
+	return script(tb, func(c net.Conn, br *bufio.Reader) {
 		for {
 			req, err := http.ReadRequest(br)
 			if err != nil {
@@ -134,18 +135,17 @@ func TestStreamsEventsAsTheyCome(t *testing.T) {
 			case <-r.Context().Done():
 				return
 			}
-			fmt.Fprintf(w, "data: %d\n\n", i)
+			sayf(w, "data: %d\n\n", i)
 			w.(http.Flusher).Flush()
 		}
 	})
 	p := start(t, "http://"+up, nil, nil)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := t.Context()
 	res, err := noKeepAlive.Do(request(t, "GET", p.url("/"), "").WithContext(ctx)) // the head comes before any event
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	br := bufio.NewReader(res.Body)
 	for i := range 5 {
 		next <- struct{}{}
@@ -161,7 +161,7 @@ func TestTrailersBothWays(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		w.Header().Set("Trailer", "X-Sum")
-		fmt.Fprintf(w, "%s %s", b, r.Trailer.Get("X-Check"))
+		sayf(w, "%s %s", b, r.Trailer.Get("X-Check"))
 		w.Header().Set("X-Sum", "42")
 		w.Header().Set(http.TrailerPrefix+"X-Late", "unannounced")
 	})
@@ -252,8 +252,9 @@ func TestEarlyAnswerToALargeUpload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != 413 || string(b) != "big" {
+	if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge || string(b) != "big" {
 		t.Errorf("%d %q %v", res.StatusCode, b, err)
 	}
 }
@@ -315,134 +316,6 @@ func (c *check) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestClientAbortEndsTheRequestUpstream(t *testing.T) {
-	for _, tc := range []struct{ name, raw string }{
-		{"while waiting for the answer", "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"},
-		{"while reading the answer", "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"},
-		{"while sending a large body", "POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc"},
-		{"while sending a small body", "POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc"},
-		{"while sending chunks", "POST /wait HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			began, ended := make(chan struct{}, 1), make(chan struct{}, 1)
-			up := origin(t, func(w http.ResponseWriter, r *http.Request) {
-				began <- struct{}{}
-				if r.URL.Path == "/stream" {
-					fmt.Fprint(w, "some")
-					w.(http.Flusher).Flush()
-				}
-				if _, err := io.Copy(io.Discard, r.Body); err == nil {
-					<-r.Context().Done()
-				}
-				ended <- struct{}{}
-			})
-			p := start(t, "http://"+up, nil, nil)
-			c, br := dial(t, p.addr)
-			_, _ = io.WriteString(c, tc.raw)
-			small := strings.Contains(tc.name, "small")
-			if !small {
-				<-began
-			}
-			if strings.Contains(tc.name, "reading") {
-				_, _ = readHead(br)
-			}
-			_ = c.Close()
-			if !small {
-				<-ended
-			} // a small body that never ended was never sent on
-			ev := p.brain.wait(t, 1)[0]
-			if ev.Status != 499 && !strings.Contains(tc.name, "reading") {
-				t.Errorf("event status %d", ev.Status)
-			}
-		})
-	}
-}
-
-func TestUpstreamFaults(t *testing.T) {
-	silent := script(t, func(_ net.Conn, br *bufio.Reader) { _, _ = io.Copy(io.Discard, br) })
-	for _, tc := range []struct {
-		name, upstream string
-		status         int
-		cause          string
-	}{
-		{"refused", "http://127.0.0.1:1", 502, "connect"},
-		{"silent", "http://" + silent, 504, "timeout"},
-		{"plain behind https", "https://" + answers(t, "HTTP/1.1 400 Bad Request\r\n\r\n", true), 502, "protocol"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			p := start(t, tc.upstream, nil, func(c *ingress.Config) { c.Timeouts.Upstream = 50 * time.Millisecond })
-			res, body := do(t, request(t, "GET", p.url("/"), ""))
-			if res.StatusCode != tc.status || !strings.Contains(body, res.Header.Get("X-Weir-Request-Id")) {
-				t.Errorf("%d %q", res.StatusCode, body)
-			}
-			if n := p.counter(t, "weir_ingress_upstream_errors_total", "cause", tc.cause); n != 1 {
-				t.Errorf("%v counted as %s", n, tc.cause)
-			}
-			if ev := p.brain.wait(t, 1)[0]; int(ev.Status) != tc.status || ev.Action != event.ActionAllow {
-				t.Errorf("event %+v", ev)
-			}
-		})
-	}
-}
-
-// TestStaleConnections: an upstream that closes after each answer without saying
-// so costs no request, whatever its method.
-func TestStaleConnections(t *testing.T) {
-	up := answers(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true)
-	p := start(t, "http://"+up, nil, nil)
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	for i := range 200 {
-		method, body := []string{"GET", "POST", "PUT"}[i%3], ""
-		if i%3 > 0 {
-			body = "some body"
-		}
-		res, err := client.Do(request(t, method, p.url("/"), body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, _ := io.ReadAll(res.Body)
-		_ = res.Body.Close()
-		// A POST may meet a close that arrives after it was sent; all others are
-		// repeated.
-		if (res.StatusCode != 200 || string(b) != "ok") && method != "POST" {
-			t.Fatalf("%s %d: %d %q", method, i, res.StatusCode, b)
-		}
-	}
-}
-
-func TestPoolIsBoundedAndQueues(t *testing.T) {
-	release := make(chan struct{})
-	up := origin(t, func(w http.ResponseWriter, _ *http.Request) { <-release; fmt.Fprint(w, "ok") })
-	p := start(t, "http://"+up, nil, func(c *ingress.Config) { c.MaxUpstreamConns, c.Timeouts.Connect = 2, 100*time.Millisecond })
-	codes := make(chan int, 6)
-	for range 6 {
-		go func() {
-			res, err := noKeepAlive.Get(p.url("/"))
-			if err != nil {
-				codes <- 0
-				return
-			}
-			_ = res.Body.Close()
-			codes <- res.StatusCode
-		}()
-	}
-	for range 4 {
-		if c := <-codes; c != 503 {
-			t.Errorf("status %d, want 503 while two hold the pool", c)
-		}
-	}
-	close(release)
-	for range 2 {
-		if c := <-codes; c != 200 {
-			t.Errorf("status %d", c)
-		}
-	}
-	if n := p.counter(t, "weir_ingress_upstream_errors_total", "cause", "busy"); n != 4 {
-		t.Errorf("%v counted as busy", n)
-	}
-}
-
 func TestUpgradeTunnels(t *testing.T) {
 	up := script(t, func(c net.Conn, br *bufio.Reader) {
 		head, err := readHead(br)
@@ -493,7 +366,7 @@ func TestLongExchangeGivesAPartialEvent(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.(http.Flusher).Flush()
 		<-release
-		fmt.Fprint(w, "end")
+		say(w, "end")
 	})
 	p := start(t, "http://"+up, nil, nil)
 	done := make(chan string, 1)

@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -30,11 +29,11 @@ import (
 )
 
 // writeCertificate writes a self-signed pair for name and returns its serial.
-func writeCertificate(t testing.TB, dir, name string) (cert, key string, serial int64) {
-	t.Helper()
+func writeCertificate(tb testing.TB, dir, name string) (cert, key string, serial int64) {
+	tb.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	serial = time.Now().UnixNano()
 	tmpl := &x509.Certificate{
@@ -43,35 +42,33 @@ func writeCertificate(t testing.TB, dir, name string) (cert, key string, serial 
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return cert, key, serial
 }
 
-func startTLS(t testing.TB, upstream string, b *brain, edit func(*ingress.Config)) *proxy {
-	t.Helper()
-	cert, key, _ := writeCertificate(t, t.TempDir(), "shop.example")
-	return start(t, upstream, b, func(c *ingress.Config) {
+func startTLS(tb testing.TB, upstream string, b *brain) *proxy {
+	tb.Helper()
+	cert, key, _ := writeCertificate(tb, tb.TempDir(), "shop.example")
+	return start(tb, upstream, b, func(c *ingress.Config) {
 		c.CertFile, c.KeyFile = cert, key
-		if edit != nil {
-			edit(c)
-		}
 	})
 }
 
-func tlsClient(t testing.TB, p *proxy, protocols ...string) *http.Client {
+func tlsClient(tb testing.TB, p *proxy, protocols ...string) *http.Client {
+	tb.Helper()
 	tr := &http.Transport{
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, ServerName: "shop.example"}, //nolint:gosec // self-signed
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, ServerName: "shop.example"},
 		ForceAttemptHTTP2: len(protocols) == 0,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, p.addr)
@@ -80,15 +77,15 @@ func tlsClient(t testing.TB, p *proxy, protocols ...string) *http.Client {
 	if len(protocols) > 0 {
 		tr.TLSClientConfig.NextProtos = protocols
 	}
-	t.Cleanup(tr.CloseIdleConnections)
+	tb.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}
 }
 
 func TestTLSCarriesBothProtocolsAndTheFingerprint(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Proto, " ", r.Host, " ", r.Header.Get("X-Forwarded-Proto"), " ", r.Header.Get("Cookie"))
+		say(w, r.Proto, " ", r.Host, " ", r.Header.Get("X-Forwarded-Proto"), " ", r.Header.Get("Cookie"))
 	})
-	p := startTLS(t, "http://"+up, nil, nil)
+	p := startTLS(t, "http://"+up, nil)
 	for _, tc := range []struct {
 		protocols []string
 		want, ja4 string
@@ -124,7 +121,7 @@ func TestTLSCarriesBothProtocolsAndTheFingerprint(t *testing.T) {
 }
 
 func TestPlainTextOnTheTLSPort(t *testing.T) {
-	p := startTLS(t, "http://127.0.0.1:1", nil, nil)
+	p := startTLS(t, "http://127.0.0.1:1", nil)
 	c, br := dial(t, p.addr)
 	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	_, _ = io.ReadAll(br)
@@ -136,11 +133,11 @@ func TestCertificateIsReadAgainWhenItChanges(t *testing.T) {
 	cert, key, first := writeCertificate(t, dir, "shop.example")
 	p := start(t, "http://127.0.0.1:1", nil, func(c *ingress.Config) { c.CertFile, c.KeyFile = cert, key })
 	serial := func() int64 {
-		c, err := tls.Dial("tcp", p.addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // self-signed
+		c, err := tls.Dial("tcp", p.addr, &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 	}
 	if got := serial(); got != first {
@@ -160,24 +157,25 @@ func TestCertificateIsReadAgainWhenItChanges(t *testing.T) {
 }
 
 // h2cOrigin serves HTTP/2 in clear text with prior knowledge.
-func h2cOrigin(t testing.TB, h http.HandlerFunc) string {
-	t.Helper()
+func h2cOrigin(tb testing.TB, h http.HandlerFunc) string {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	srv := &http.Server{Handler: h, Protocols: new(http.Protocols)}
+	srv := &http.Server{Handler: h, Protocols: new(http.Protocols), ReadHeaderTimeout: time.Minute}
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
-	t.Cleanup(func() { _ = srv.Close(); <-done })
+	tb.Cleanup(func() { _ = srv.Close(); <-done })
 	return l.Addr().String()
 }
 
-func h2cClient(t testing.TB) *http.Client {
+func h2cClient(tb testing.TB) *http.Client {
+	tb.Helper()
 	tr := &http.Transport{Protocols: new(http.Protocols)}
 	tr.Protocols.SetUnencryptedHTTP2(true)
-	t.Cleanup(tr.CloseIdleConnections)
+	tb.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}
 }
 
@@ -192,7 +190,7 @@ func TestGRPC(t *testing.T) {
 		for {
 			n, err := r.Body.Read(buf)
 			if n > 0 {
-				fmt.Fprintf(w, "echo %s", buf[:n])
+				sayf(w, "echo %s", buf[:n])
 				w.(http.Flusher).Flush()
 			}
 			if err != nil {
@@ -214,7 +212,7 @@ func TestGRPC(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer res.Body.Close()
+			defer func() { _ = res.Body.Close() }()
 			for _, m := range []string{"one", "two", "three"} {
 				if _, err := io.WriteString(pw, m); err != nil {
 					t.Fatal(err)
@@ -239,7 +237,7 @@ func TestGRPC(t *testing.T) {
 }
 
 func TestTargetsKeepTheirBytesOverHTTP2(t *testing.T) {
-	up := h2cOrigin(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RequestURI, " ", r.Host) })
+	up := h2cOrigin(t, func(w http.ResponseWriter, r *http.Request) { say(w, r.RequestURI, " ", r.Host) })
 	p := start(t, "h2c://"+up, nil, nil)
 	for _, target := range []string{"/", "//a/b", "/a%2Fb//c?d=%20&e", "/a;b?", "http://shop.example/x?y"} {
 		got := ask(t, p.addr, "GET "+target+" HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
@@ -253,20 +251,20 @@ func TestTargetsKeepTheirBytesOverHTTP2(t *testing.T) {
 func TestHTTP2UpstreamFaults(t *testing.T) {
 	silent := h2cOrigin(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	p := start(t, "h2c://"+silent, nil, func(c *ingress.Config) { c.Timeouts.Upstream, c.BodyLimit = 50*time.Millisecond, 1000 })
-	if res, _ := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != 504 {
+	if res, _ := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != http.StatusGatewayTimeout {
 		t.Errorf("silent: %d", res.StatusCode)
 	}
 	req := request(t, "POST", p.url("/"), strings.Repeat("x", 5000))
 	req.ContentLength = -1
-	if res, _ := do(t, req); res.StatusCode != 413 {
+	if res, _ := do(t, req); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("body limit: %d", res.StatusCode)
 	}
 	p = start(t, "h2c://127.0.0.1:1", nil, nil)
-	if res, _ := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != 502 {
+	if res, _ := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != http.StatusBadGateway {
 		t.Errorf("refused: %d", res.StatusCode)
 	}
 	p = start(t, "h2c://"+h2cOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "some")
+		say(w, "some")
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	}), nil, nil)
@@ -356,13 +354,13 @@ func askHTTP2(t *testing.T, addr string, fields []string) string {
 }
 
 func TestBlockOverHTTP2(t *testing.T) {
-	p := startTLS(t, "http://127.0.0.1:1", &brain{decide: decided(event.ActionBlock)}, nil)
+	p := startTLS(t, "http://127.0.0.1:1", &brain{decide: decided(event.ActionBlock)})
 	res, err := tlsClient(t, p).Get("https://shop.example/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
-	if res.StatusCode != 403 || res.Header.Get("X-Weir-Verdict") != "v_1" || res.ProtoMajor != 2 {
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusForbidden || res.Header.Get("X-Weir-Verdict") != "v_1" || res.ProtoMajor != 2 {
 		t.Errorf("%d %v", res.StatusCode, res.Header)
 	}
 }
@@ -370,9 +368,9 @@ func TestBlockOverHTTP2(t *testing.T) {
 func TestUploadOverHTTP2(t *testing.T) {
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
-		fmt.Fprint(w, n, " ", r.ContentLength, " ", r.Trailer.Get("X-T"))
+		say(w, n, " ", r.ContentLength, " ", r.Trailer.Get("X-T"))
 	})
-	p := startTLS(t, "http://"+up, nil, nil)
+	p := startTLS(t, "http://"+up, nil)
 	client := tlsClient(t, p)
 	for size, want := range map[int]string{0: "0 0 ", 10: "10 10 ", 1 << 20: "1048576 1048576 "} {
 		req := request(t, "POST", "https://shop.example/", strings.Repeat("x", size))
@@ -392,7 +390,7 @@ func TestUploadOverHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if b, _ := io.ReadAll(res.Body); string(b) != "3 -1 v" {
 		t.Errorf("with trailers: %q", b)
 	}
@@ -404,15 +402,15 @@ func TestHTTPSUpstream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}}) //nolint:gosec // a test
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	go func() { _ = http.Serve(l, nil) }() //nolint:gosec // ends with the listener
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	p := start(t, "https://"+l.Addr().String(), nil, nil)
 	// The certificate is signed by nobody we trust: the answer says so by 502.
-	if res, _ := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != 502 {
+	if res, _ := do(t, request(t, "GET", p.url("/"), "")); res.StatusCode != http.StatusBadGateway {
 		t.Errorf("%d", res.StatusCode)
 	}
 }

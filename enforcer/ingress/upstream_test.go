@@ -1,0 +1,142 @@
+package ingress_test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirproject/weir/enforcer/ingress"
+	"github.com/weirproject/weir/stream/event"
+)
+
+func TestClientAbortEndsTheRequestUpstream(t *testing.T) {
+	for _, tc := range []struct{ name, raw string }{
+		{"while waiting for the answer", "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"while reading the answer", "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"while sending a large body", "POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc"},
+		{"while sending a small body", "POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc"},
+		{"while sending chunks", "POST /wait HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			began, ended := make(chan struct{}, 1), make(chan struct{}, 1)
+			up := origin(t, func(w http.ResponseWriter, r *http.Request) {
+				began <- struct{}{}
+				if r.URL.Path == "/stream" {
+					say(w, "some")
+					w.(http.Flusher).Flush()
+				}
+				if _, err := io.Copy(io.Discard, r.Body); err == nil {
+					<-r.Context().Done()
+				}
+				ended <- struct{}{}
+			})
+			p := start(t, "http://"+up, nil, nil)
+			c, br := dial(t, p.addr)
+			_, _ = io.WriteString(c, tc.raw)
+			small := strings.Contains(tc.name, "small")
+			if !small {
+				<-began
+			}
+			if strings.Contains(tc.name, "reading") {
+				_, _ = readHead(br)
+			}
+			_ = c.Close()
+			if !small {
+				<-ended
+			} // a small body that never ended was never sent on
+			ev := p.brain.wait(t, 1)[0]
+			if ev.Status != 499 && !strings.Contains(tc.name, "reading") {
+				t.Errorf("event status %d", ev.Status)
+			}
+		})
+	}
+}
+
+func TestUpstreamFaults(t *testing.T) {
+	silent := script(t, func(_ net.Conn, br *bufio.Reader) { _, _ = io.Copy(io.Discard, br) })
+	for _, tc := range []struct {
+		name, upstream string
+		status         int
+		cause          string
+	}{
+		{"refused", "http://127.0.0.1:1", 502, "connect"},
+		{"silent", "http://" + silent, 504, "timeout"},
+		{"plain behind https", "https://" + answers(t, "HTTP/1.1 400 Bad Request\r\n\r\n", true), 502, "protocol"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := start(t, tc.upstream, nil, func(c *ingress.Config) { c.Timeouts.Upstream = 50 * time.Millisecond })
+			res, body := do(t, request(t, "GET", p.url("/"), ""))
+			if res.StatusCode != tc.status || !strings.Contains(body, res.Header.Get("X-Weir-Request-Id")) {
+				t.Errorf("%d %q", res.StatusCode, body)
+			}
+			if n := p.counter(t, "weir_ingress_upstream_errors_total", "cause", tc.cause); n != 1 {
+				t.Errorf("%v counted as %s", n, tc.cause)
+			}
+			if ev := p.brain.wait(t, 1)[0]; int(ev.Status) != tc.status || ev.Action != event.ActionAllow {
+				t.Errorf("event %+v", ev)
+			}
+		})
+	}
+}
+
+// TestStaleConnections: an upstream that closes after each answer without saying
+// so costs no request, whatever its method.
+func TestStaleConnections(t *testing.T) {
+	up := answers(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true)
+	p := start(t, "http://"+up, nil, nil)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for i := range 200 {
+		method, body := []string{"GET", "POST", "PUT"}[i%3], ""
+		if i%3 > 0 {
+			body = "some body"
+		}
+		res, err := client.Do(request(t, method, p.url("/"), body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		// A POST may meet a close that arrives after it was sent; all others are
+		// repeated.
+		if (res.StatusCode != http.StatusOK || string(b) != "ok") && method != "POST" {
+			t.Fatalf("%s %d: %d %q", method, i, res.StatusCode, b)
+		}
+	}
+}
+
+func TestPoolIsBoundedAndQueues(t *testing.T) {
+	release := make(chan struct{})
+	up := origin(t, func(w http.ResponseWriter, _ *http.Request) { <-release; say(w, "ok") })
+	p := start(t, "http://"+up, nil, func(c *ingress.Config) { c.MaxUpstreamConns, c.Timeouts.Connect = 2, 100*time.Millisecond })
+	codes := make(chan int, 6)
+	for range 6 {
+		go func() {
+			res, err := noKeepAlive.Get(p.url("/"))
+			if err != nil {
+				codes <- 0
+				return
+			}
+			_ = res.Body.Close()
+			codes <- res.StatusCode
+		}()
+	}
+	for range 4 {
+		if c := <-codes; c != 503 {
+			t.Errorf("status %d, want 503 while two hold the pool", c)
+		}
+	}
+	close(release)
+	for range 2 {
+		if c := <-codes; c != 200 {
+			t.Errorf("status %d", c)
+		}
+	}
+	if n := p.counter(t, "weir_ingress_upstream_errors_total", "cause", "busy"); n != 4 {
+		t.Errorf("%v counted as busy", n)
+	}
+}
