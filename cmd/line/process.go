@@ -98,6 +98,7 @@ func (p *processor) build(ctx context.Context) error {
 		return fmt.Errorf("feed: %w", err)
 	}
 	p.group.Go(func() error { return tail.Run(ctx, p.follow) })
+	p.group.Go(func() error { return newAccounts(p).run(ctx) })
 	return p.routes()
 }
 

@@ -2,7 +2,6 @@ package line
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -122,14 +121,8 @@ func ReadExchanges(ctx context.Context, files []string, format, site string, str
 		if n++; n&1023 == 0 {
 			progress(n)
 		}
-		err := r.Take(x, f != accesslog.FormatExchange && f != accesslog.FormatAuto)
-		if errors.Is(err, replay.ErrRepeated) {
-			complain(err)
-			if !strict {
-				return nil
-			}
-		}
-		return err
+		r.Take(x)
+		return nil
 	})
 	for reason, lines := range stats.ByReason {
 		for range lines {

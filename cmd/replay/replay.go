@@ -11,9 +11,7 @@ package replay
 import (
 	"container/heap"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"math"
 	"time"
@@ -88,8 +86,6 @@ type Runner struct {
 	// waiting are decisions in input order that wait for their actor.
 	waiting  []*slot
 	free     []*slot
-	seen     map[uint64]struct{}
-	seed     maphash.Seed
 	actors   map[event.Hash]struct{}
 	lastTime int64
 	order    int64
@@ -121,8 +117,6 @@ func New(cfg Config) *Runner {
 	return &Runner{
 		cfg:      cfg,
 		sum:      Summary{Rejected: map[string]int64{}, ByThreat: map[string]int64{}, Actions: map[string]int64{}},
-		seen:     map[uint64]struct{}{},
-		seed:     maphash.MakeSeed(),
 		actors:   map[event.Hash]struct{}{},
 		out:      jsonLines{w: cfg.Decisions},
 		verdicts: jsonLines{w: cfg.Verdicts},
@@ -132,20 +126,9 @@ func New(cfg Config) *Runner {
 // Reject counts a line that cannot be used, by reason.
 func (r *Runner) Reject(reason string) { r.sum.Rejected[reason]++ }
 
-// ErrRepeated says that an exchange's id stood earlier in the input.
-var ErrRepeated = errors.New("repeated id")
-
 // Take decides an exchange and queues its observation. It copies x, whose
-// strings must stay. unique says that its id cannot repeat (log lines).
-func (r *Runner) Take(x *flow.Exchange, unique bool) error {
-	if !unique {
-		id := maphash.String(r.seed, x.ID)
-		if _, dup := r.seen[id]; dup {
-			r.Reject(ErrRepeated.Error())
-			return fmt.Errorf("%w %q", ErrRepeated, x.ID)
-		}
-		r.seen[id] = struct{}{}
-	}
+// strings must stay. The caller has made sure that ids do not repeat.
+func (r *Runner) Take(x *flow.Exchange) {
 	now := x.Time.UnixNano()
 	if now < r.lastTime {
 		r.sum.Disordered++
@@ -175,7 +158,6 @@ func (r *Runner) Take(x *flow.Exchange, unique bool) error {
 	r.count(s)
 	r.waiting = append(r.waiting, s)
 	heap.Push(&r.pending, s)
-	return nil
 }
 
 // slot copies x into a free slot.
