@@ -151,6 +151,17 @@ var actionNames = []string{"", "allow", "observe", "rate_limit", "challenge", "r
 
 func (a Action) String() string { return nameOf(actionNames, int(a)) }
 
+// Refuses reports whether a request with that applied action never reached the
+// application, so that its answer says nothing about it.
+func (a Action) Refuses() bool {
+	switch a {
+	case ActionRateLimit, ActionChallenge, ActionRedirect, ActionBlock:
+		return true
+	default:
+		return false
+	}
+}
+
 // ParseAction reads an action's name.
 func ParseAction(s string) (Action, error) { return parse[Action]("action", actionNames, s) }
 

@@ -29,6 +29,9 @@ func (e *Extractor) End(x *Exchange, ev *event.Event) {
 		return
 	}
 	ev.Status = uint16(x.Status)
+	if ev.Action.Refuses() {
+		return // weir's own answer: no outcome, nothing proven
+	}
 	r := requests.Get().(*request)
 	defer r.release()
 	r.x, r.key, r.answer = x, e.key(), true
