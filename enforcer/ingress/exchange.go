@@ -241,6 +241,9 @@ func (x *exchange) decide() {
 		d.Proposed, d.Action, d.Mode = max(d.Proposed, d.Action), event.ActionObserve, event.ModeShadow
 	}
 	x.ev.Action, x.ev.Mode, x.ev.Verdict = d.Action, d.Mode, d.Verdict
+	if strings.HasPrefix(d.Rule, "allowlist:") {
+		x.ev.Flags |= event.FlagAllowlisted
+	}
 	if d.Action != event.ActionAllow || d.Proposed > event.ActionAllow || d.Verdict != "" || notable(d.Rule) {
 		x.recordDecision()
 	}
