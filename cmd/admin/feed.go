@@ -157,7 +157,7 @@ func parseVector(s string) (map[int32]int64, error) {
 // subscribe returns what a subscriber that has seen since must get first, and
 // the channel of what follows. snapshot says that the history does not reach
 // back that far (or since is nil).
-func (f *Feed) subscribe(since map[int32]int64) (first []entry, snapshot bool, live chan entry) {
+func (f *Feed) subscribe(since map[int32]int64) (first []entry, snapshot bool, vector string, live chan entry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	live = make(chan entry, feedQueue)
@@ -180,7 +180,7 @@ func (f *Feed) subscribe(since map[int32]int64) (first []entry, snapshot bool, l
 			}
 		}
 		if !missing {
-			return first, false, live
+			return first, false, "", live
 		}
 	}
 	first = nil
@@ -188,10 +188,10 @@ func (f *Feed) subscribe(since map[int32]int64) (first []entry, snapshot bool, l
 		bare := *v
 		bare.Evidence = verdict.Evidence{Features: []verdict.Feature{}, Events: []string{}}
 		if data, err := json.Marshal(&bare); err == nil {
-			first = append(first, entry{data: data, vector: f.vector()})
+			first = append(first, entry{data: data})
 		}
 	}
-	return first, true, live
+	return first, true, f.vector(), live
 }
 
 func (f *Feed) unsubscribe(ch chan entry) {
@@ -216,7 +216,7 @@ func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	first, snapshot, live := f.subscribe(since)
+	first, snapshot, vector, live := f.subscribe(since)
 	defer f.unsubscribe(live)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
@@ -231,7 +231,8 @@ func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		send(w, e)
 	}
 	if snapshot {
-		_, _ = fmt.Fprint(w, "event: snapshot-end\ndata: {}\n\n")
+		// Only here, so that a client cut off in between asks for all of it again.
+		_, _ = fmt.Fprintf(w, "event: snapshot-end\nid: %s\ndata: {}\n\n", vector)
 	}
 	beat := time.NewTicker(feedHeartbeat)
 	defer beat.Stop()
@@ -254,5 +255,8 @@ func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func send(w http.ResponseWriter, e entry) {
-	_, _ = fmt.Fprintf(w, "event: verdict\nid: %s\ndata: %s\n\n", e.vector, e.data)
+	if e.vector != "" {
+		_, _ = fmt.Fprintf(w, "id: %s\n", e.vector)
+	}
+	_, _ = fmt.Fprintf(w, "event: verdict\ndata: %s\n\n", e.data)
 }

@@ -85,7 +85,7 @@ func TestFeed(t *testing.T) {
 	t.Run("a new client gets what is in force and then what follows", func(t *testing.T) {
 		f := fill(1)
 		next := follow(t, f, "")
-		expect(t, next(3), "snapshot", "verdict 0:0 v0/1", "snapshot-end")
+		expect(t, next(3), "snapshot", "verdict v0/1", "snapshot-end 0:0")
 		f.Add(0, 1, sample("v9", 1, time.Hour))
 		expect(t, next(1), "verdict 0:1 v9/1")
 	})
@@ -99,7 +99,7 @@ func TestFeed(t *testing.T) {
 			f.Add(0, int64(i), sample("v", uint32(i+1), time.Hour))
 		}
 		next := follow(t, f, "0:5")
-		expect(t, next(4), "gap", "snapshot", fmt.Sprintf("verdict 0:%d v/%d", 2*feedHistory+1, 2*feedHistory+2), "snapshot-end")
+		expect(t, next(4), "gap", "snapshot", fmt.Sprintf("verdict v/%d", 2*feedHistory+2), fmt.Sprintf("snapshot-end 0:%d", 2*feedHistory+1))
 	})
 	t.Run("one from the future (the log was replaced) gets a snapshot", func(t *testing.T) {
 		next := follow(t, fill(1), "0:77")

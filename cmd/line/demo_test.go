@@ -81,7 +81,7 @@ func replayDemo(t *testing.T, days int) (n demoTally) {
 
 func (n *demoTally) count(t *testing.T, d *verdict.Decision, bot bool) {
 	t.Helper()
-	acted := !replay.Answered(d.Action)
+	acted := d.Action.Refuses()
 	if !bot {
 		n.people++
 		if acted {

@@ -188,11 +188,11 @@ func (e *enforcing) housekeep(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return e.decider.SaveTable(e.table)
+			return errors.Join(e.decider.SaveTable(e.table), e.decider.Close())
 		case <-tick.C:
 		}
 		if at := e.tail.Contact(); !at.IsZero() {
-			e.decider.Touch(at.UnixNano(), e.decider.Position())
+			e.decider.Alive(at.UnixNano())
 		}
 		if time.Since(saved) < saveTableEvery {
 			continue

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/weirproject/weir/stream/event"
@@ -154,6 +155,9 @@ func (r *Runner) Take(x *flow.Exchange) {
 	} else {
 		s.decision = r.cfg.Decider.Decide(&s.ev)
 		s.ev.Action, s.ev.Mode, s.ev.Verdict = s.decision.Action, s.decision.Mode, s.decision.Verdict
+		if strings.HasPrefix(s.decision.Rule, "allowlist:") {
+			s.ev.Flags |= event.FlagAllowlisted
+		}
 	}
 	r.count(s)
 	r.waiting = append(r.waiting, s)
@@ -213,11 +217,10 @@ func (r *Runner) observeUntil(now int64) {
 }
 
 func (r *Runner) observe(s *slot) {
-	if Answered(s.ev.Action) {
-		r.cfg.Extractor.End(&s.x, &s.ev)
-	} else {
-		Refuse(&s.x, &s.ev)
+	if s.ev.Action.Refuses() {
+		refuse(&s.x, s.ev.Action)
 	}
+	r.cfg.Extractor.End(&s.x, &s.ev)
 	actor, _, verdicts := r.cfg.Engine.Observe(&s.ev, verdict.Position{Offset: s.order})
 	if actor != 0 {
 		r.actors[actor] = struct{}{}
@@ -285,29 +288,17 @@ func (r *Runner) recycle(s *slot) {
 // maxFree bounds the slots kept for reuse.
 const maxFree = 4096
 
-// Answered reports whether a request with that applied action reached the
-// application, so that its answer means something.
-func Answered(a event.Action) bool {
+// refuse puts weir's own answer in the place of the recorded one, which never
+// happened.
+func refuse(x *flow.Exchange, a event.Action) {
+	x.ResponseHeaders, x.ResponseBody = x.ResponseHeaders[:0], x.ResponseBody[:0]
 	switch a {
-	case event.ActionRateLimit, event.ActionChallenge, event.ActionRedirect, event.ActionBlock:
-		return false
-	case event.ActionNone, event.ActionAllow, event.ActionObserve, event.ActionRewrite:
-	}
-	return true
-}
-
-// Refuse completes the event of a request that weir itself answered: the
-// recorded answer of the application never happened.
-func Refuse(x *flow.Exchange, ev *event.Event) {
-	ev.Duration = int64(x.Duration) / 1000 * 1000
-	ev.RequestBytes = x.RequestBytes
-	switch ev.Action {
 	case event.ActionRateLimit:
-		ev.Status = 429
+		x.Status = 429
 	case event.ActionRedirect:
-		ev.Status = 302
+		x.Status = 302
 	default:
-		ev.Status = 403
+		x.Status = 403
 	}
 }
 
