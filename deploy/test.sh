@@ -13,7 +13,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
 run() { # one package at a time on small machines keeps the timing-sensitive tests honest
-  "$@" 2>&1 | tee -a "$log" | grep -E '^(ok|FAIL|---? FAIL|panic:|\?|\s+\S+_test\.go:[0-9]+:)|^\s+--- FAIL|DATA RACE' | grep -v 'no test files'
+  "$@" 2>&1 | tee -a "$log" | grep --line-buffered -E '^(ok|FAIL|---? FAIL|panic:|\?|\s+\S+_test\.go:[0-9]+:)|^\s+--- FAIL|DATA RACE' | grep --line-buffered -v 'no test files'
   [ "${PIPESTATUS[0]}" = 0 ] || status=1
 }
 echo "== go test ./... (WEIR_REQUIRE=$WEIR_REQUIRE)"
