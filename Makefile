@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CACHE     ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir
-GOFLAGS_X := -trimpath -ldflags "-X main.version=$(VERSION)"
+GOFLAGS_X := -ldflags "-X main.version=$(VERSION)"
 LINT      := $(CACHE)/golangci-lint-2.15.0/golangci-lint
 FUZZTIME  ?= 60s
 
