@@ -81,7 +81,15 @@ func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionObserve, "a declared crawler at a modest pace, its address not verified"
 	}
 	fresh := c.NewPaths >= 20 && c.NewPaths*2 >= c.Pages
-	return webCap(o, s, fresh && c.Assets*3 < c.Pages, c.NewPaths >= 200, "fewer than 20 documents, or sub-resources are loaded")
+	machine := c.Quick*3 >= c.Pages || c.Ordered*3 >= c.Pages || c.GapMean > 0 && c.GapDeviation*5 < c.GapMean || c.GapMean < 3000
+	fresh = fresh && c.Assets*3 < c.Pages
+	if s == Actor && fresh && !machine && c.NewPaths < 100 && !known(o.In) {
+		if !o.Mature() || o.In.Identity.Own != 0 {
+			return event.ActionObserve, "a person's pace and no order: it may be somebody's work"
+		}
+		return event.ActionChallenge, "a person's pace and no order"
+	}
+	return webCap(o, s, fresh, c.NewPaths >= 200, "fewer than 20 documents, or sub-resources are loaded")
 }
 
 // declared says that a user agent names itself a robot and where to read about
