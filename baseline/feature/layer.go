@@ -33,6 +33,8 @@ const (
 	SubjectObject
 	SubjectGroup
 	SubjectTool
+	// SubjectPlace is an address of a site of which only logs are known.
+	SubjectPlace
 )
 
 // Layer folds events into features. It is not safe for concurrent use.
@@ -106,6 +108,7 @@ func (l *Layer) Prepare(in *Input) {
 	e := in.Event
 	in.Milli = uint32(e.Time / 1e6)
 	in.Asset = isAsset(e)
+	in.Path = sketch.HashString(e.Path)
 	in.Role, in.Outcome = e.Role, e.Outcome
 	if e.Role != event.RoleNone {
 		in.Site.Declared = 1
@@ -118,6 +121,9 @@ func (l *Layer) Prepare(in *Input) {
 	in.Session = uint64(e.Keys[event.KindSession])
 	if in.Session == 0 && in.Site.Headers == 0 {
 		in.Session = uint64(e.Keys[event.KindClientFingerprint])
+		if c := uint64(e.Keys[event.KindClient]); c != 0 && l.rotates(in, c) {
+			in.Session = c
+		}
 	}
 	in.Refused = e.Action >= event.ActionRateLimit && e.Mode == event.ModeEnforce
 	in.Teach = e.Flags&event.FlagTeach != 0
@@ -126,8 +132,30 @@ func (l *Layer) Prepare(in *Input) {
 		in.Outcome = event.OutcomeNone
 	}
 	in.Route = routeHash(e)
-	in.Path = sketch.HashString(e.Path)
 	in.choose()
+}
+
+// rotates says that a log's address is one client that changes its user agent:
+// hardly a sub-resource, which people behind a shared address load, and either a
+// hundred documents nearly all different, or attack payloads from several
+// agents. Once seen it stays so for the episode.
+func (l *Layer) rotates(in *Input, client uint64) bool {
+	row, _ := l.stats.Get(statsKey(SubjectPlace, sketch.Join(in.Site.Key, client), event.RoleNone), in.Sec)
+	s := &row.Val
+	s.resetIf(in.Sec, episodeSeconds)
+	s.Prints.Add(uint64(in.Event.Keys[event.KindFingerprint]))
+	s.Last = in.Sec
+	inc(&s.N, !in.Asset)
+	inc(&s.Repeat, in.Asset)
+	if !in.Asset {
+		s.Objects.Add(in.Path)
+	}
+	inc(&s.Fail, weigh(in.Event) >= MediumAttack)
+	if s.Settled == 0 && s.Prints.Count() >= 4 && s.Repeat < max(2, s.N/8) &&
+		(s.Fail >= 8 || s.N >= 100 && s.Prints.Count() >= 8 && s.Objects.Count()*4 >= uint32(s.N)*3) {
+		s.Settled = 1
+	}
+	return s.Settled != 0
 }
 
 // Observe folds a prepared and resolved event in. Detectors run after it and
@@ -261,7 +289,9 @@ func (l *Layer) tool(in *Input) {
 
 // silence ends an episode, by subject, in seconds: attempts on one card or
 // account may be spread over days.
-var silence = [...]uint32{SubjectActor: episodeSeconds, SubjectObject: 48 * 3600, SubjectGroup: 24 * 3600, SubjectTool: 24 * 3600}
+var silence = [...]uint32{
+	SubjectActor: episodeSeconds, SubjectObject: 48 * 3600, SubjectGroup: 24 * 3600, SubjectTool: 24 * 3600, SubjectPlace: episodeSeconds,
+}
 
 func (l *Layer) row(s Subject, id uint64, in *Input) *Stats {
 	row, _ := l.stats.Get(statsKey(s, id, in.Role), in.Sec)
