@@ -54,7 +54,7 @@ func (p *processor) sql(w http.ResponseWriter, r *http.Request) {
 
 // query runs one statement as the analyst.
 func (p *processor) query(ctx context.Context, sql string) (*admin.Table, error) {
-	store, err := p.store.now()
+	store, err := p.store.soon(ctx)
 	if err != nil {
 		return nil, &admin.Error{Status: http.StatusServiceUnavailable, Err: err}
 	}

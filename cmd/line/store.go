@@ -154,6 +154,20 @@ func (t *tables) now() (*clickhouse.Store, error) {
 	return t.store, nil
 }
 
+// storePatience is how long a question waits for a store that is still coming
+// up: the line is ready before the store is, because verdicts do not need it.
+const storePatience = 5 * time.Second
+
+// soon returns the store, waiting a moment for it, or why there is none.
+func (t *tables) soon(ctx context.Context) (*clickhouse.Store, error) {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	if store, err := t.wait(ctx); err == nil {
+		return store, nil
+	}
+	return t.now()
+}
+
 // Err says why there is no store.
 func (t *tables) Err() error {
 	_, err := t.now()

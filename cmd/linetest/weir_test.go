@@ -338,3 +338,15 @@ func (w *weir) config(t *testing.T, text string) string {
 	}
 	return path
 }
+
+// background runs a command until end is called.
+func (w *weir) background(t *testing.T, out *output, args ...string) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, binary, append(args, "--data", w.data)...) //nolint:gosec // our own binary
+	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, root
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() { cancel(); _ = cmd.Wait() }
+}
