@@ -214,7 +214,7 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	if !in.Exempt {
 		touched = e.set.Observe(in)
 	}
-	e.resolver.Settle(&e.req, in.Resolution, actor.Answer{
+	actorNow := e.resolver.Settle(&e.req, in.Resolution, actor.Answer{
 		Success: in.Outcome == event.OutcomeSuccess,
 		Proof:   ev.Flags&event.FlagProves != 0, Refused: in.Refused,
 		Trusted: !in.Exempt && e.set.Trusted(in),
@@ -227,7 +227,7 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	if !in.Teach && !in.Exempt {
 		e.publish(s, in, touched, pos)
 	}
-	return Result{Actor: event.Hash(in.Identity.ID), Route: s.route(in), Verdicts: e.out}
+	return Result{Actor: event.Hash(e.layer.ActorKey(actorNow)), Route: s.route(in), Verdicts: e.out}
 }
 
 // route learns from an answered request and returns the declared or the learned

@@ -13,12 +13,18 @@ type Answer struct {
 }
 
 // Settle points the request's identifiers at its actor and learns ownership
-// from proof. It must follow the Resolve of the same request.
-func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) {
+// from proof. It must follow the Resolve of the same request. It returns the
+// actor, which is a new one when the answer proves another owner than that of
+// the actor whom only a place or a program had suggested.
+func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 	if res.Fast {
-		return
+		return res.Actor
 	}
 	a := &r.arena[res.Actor]
+	if ans.Proof && ans.Success && ans.Trusted && !ans.Refused && a.Own != 0 && a.Own != q.Claimed && res.Types&strong == 0 {
+		res.Actor = r.create(q)
+		a = &r.arena[res.Actor]
+	}
 	repeat := r.rows[Target] != nil && r.live(&r.rows[Target].Val) == res.Actor && a.Attempts > 0
 	for t := range NumTypes {
 		if t == Owned && (q.Account == 0 && q.Claimed == 0 || a.Own != 0 && a.Own != q.Account && a.Own != q.Claimed) {
@@ -39,6 +45,7 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) {
 	a.Last, a.bound = q.Now, q.Now
 	a.client, a.finger, a.session = uint32(q.Client), uint32(q.Fingerprint), uint32(q.Session)
 	a.account = uint32(q.Account)
+	return res.Actor
 }
 
 func (r *Resolver) countAttempt(q *Request, a *Actor, repeat bool) {
