@@ -384,6 +384,10 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 		return // the proved owner of an account is not its attacker
 	case t == Session && q.SessionGuessed && dt > sessionGap:
 		return
+	case !q.Mature && (t == Client || t == Fingerprint || t == Template):
+		// On a young site everything is unowned: that nobody is known to share a
+		// value says nothing yet.
+		return
 	}
 	w := r.weight(t, &row.Val, dt, epoch, n)
 	if t == Target {
@@ -447,8 +451,10 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 	for k := range r.candidates[:r.count] {
 		c := &r.candidates[k]
 		a := &r.arena[c.actor]
-		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 {
-			c.weight -= 6000 // an actor never spans two proved owners
+		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 && (a.Returned > 0 || q.Session != 0 || !q.Attempt) {
+			// An actor never spans two proved owners, unless nothing there ever returns
+			// a session: a tool that goes through accounts.
+			c.weight -= 6000
 		}
 		if c.types&^(1<<Fingerprint|1<<Template) == 0 && (!q.Attempt || a.Role != q.Role) {
 			// The same program in another role is another campaign.
@@ -459,7 +465,7 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 			// links only in company of a place or a program.
 			continue
 		}
-		if c.types&strong == 0 && !q.Attempt && q.Session != 0 && !q.SessionGuessed && a.Returned >= 2 {
+		if c.types&strong == 0 && !(q.Attempt && q.Mature) && q.Session != 0 && !q.SessionGuessed && a.Returned >= 2 {
 			// Another browser at the same place, not the same person again.
 			continue
 		}

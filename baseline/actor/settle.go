@@ -15,13 +15,14 @@ type Answer struct {
 // Settle points the request's identifiers at its actor and learns ownership
 // from proof. It must follow the Resolve of the same request. It returns the
 // actor, which is a new one when the answer proves another owner than that of
-// the actor whom only a place or a program had suggested.
+// the actor whom only a place or a program had suggested, and who has a browser of
+// its own.
 func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 	if res.Fast {
 		return res.Actor
 	}
 	a := &r.arena[res.Actor]
-	if ans.Proof && ans.Success && ans.Trusted && !ans.Refused && a.Own != 0 && a.Own != q.Claimed && res.Types&strong == 0 {
+	if ans.Proof && ans.Success && ans.Trusted && !ans.Refused && a.Own != 0 && a.Own != q.Claimed && res.Types&strong == 0 && a.Returned >= 1 {
 		res.Actor = r.create(q)
 		a = &r.arena[res.Actor]
 	}

@@ -26,6 +26,8 @@ func (oat019) Cap(o *Observation, s Subject) (event.Action, string) {
 	}
 	if a := o.In.ByActor; a.Objects.Bits() < 4 || a.N+a.Refused < 4 {
 		return event.ActionObserve, "fewer than 4 accounts: a family"
+	} else if !o.Mature() && a.GapMean > 20000 && a.N+a.Refused < 12 {
+		return event.ActionObserve, "a young site, and fewer than 12 accounts at a human pace"
 	}
 	return event.ActionBlock, ""
 }
