@@ -24,6 +24,7 @@ func known(in *feature.Input) bool {
 // webCap is the structural cap of detectors that see plain requests. enough says
 // that there is more than an accident, massive that no person does as much.
 func webCap(o *Observation, s Subject, enough, massive bool, why string) (event.Action, string) {
+	in := o.In
 	switch {
 	case s == Tool:
 		return softwareCap(o)
@@ -35,6 +36,8 @@ func webCap(o *Observation, s Subject, enough, massive bool, why string) (event.
 		return event.ActionObserve, "a known account in a place it knows"
 	case shared(o.In):
 		return event.ActionObserve, "several proved owners share this identity"
+	case !o.Mature() && in.Site.Headers != 0 && in.Identity.Returned >= 3 && in.Conduct.GapMean > 4000 && in.Conduct.Pages < 400 && !massive:
+		return event.ActionObserve, "a young site, and a browser at a human pace"
 	case o.likePeople() && !massive:
 		return event.ActionObserve, "software that proved owners use, and fewer than 80 documents in two minutes"
 	}
