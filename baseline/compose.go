@@ -16,27 +16,18 @@ import (
 // bits turns milli-nats into thousandths of a bit.
 func bits(nats int32) verdict.Milli { return verdict.Milli(int64(nats) * 14427 / 10000) }
 
-// alpha is the theoretical false positive bound of each action's bar, in 1e-9.
-func alpha(a event.Action) verdict.Nano {
-	switch {
-	case a >= event.ActionBlock:
-		return 1000
-	case a >= event.ActionChallenge:
-		return 100000
-	case a >= event.ActionRateLimit:
-		return 1000000
-	}
-	return 50000000
-}
-
 // compose writes the verdict of a case.
 func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, why string) verdict.Verdict {
 	v := verdict.Verdict{
 		ID: idText(c.Verdict), Revision: c.Revision, Site: s.name, Time: verdict.Time(in.Now), Expires: verdict.Time(c.Expires),
 		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(c, f), Bound: "model",
-		FalsePositiveBound: alpha(c.Action), Binds: e.groups(in, c), Engine: Version,
+		Binds: e.groups(in, c), Engine: Version,
 		Baseline: fmt.Sprintf("b_%016x", sketch.Join(s.state.Key, s.state.Events>>12)),
 		Maturity: e.maturity(s, in),
+	}
+	nano, empirical := threat.FalsePositives(in.Site, int(c.Threat), c.Action)
+	if v.FalsePositiveBound = verdict.Nano(nano); empirical {
+		v.Bound = "empirical"
 	}
 	if c.Subject == threat.Actor {
 		v.Actor = "a_" + event.Hash(c.ID).String()

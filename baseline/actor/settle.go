@@ -46,6 +46,11 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 	a.Last, a.bound = q.Now, q.Now
 	a.client, a.finger, a.session = uint32(q.Client), uint32(q.Fingerprint), uint32(q.Session)
 	a.account = uint32(q.Account)
+	if limit := max(1000, r.sites[q.Site].created/4); uint64(a.Merges) > limit {
+		// One actor that has swallowed a quarter of a site is a fault of the
+		// evidence, not a campaign: let its identifiers find new homes.
+		r.Dissolve(res.Actor)
+	}
 	return res.Actor
 }
 

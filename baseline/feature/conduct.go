@@ -44,6 +44,8 @@ type Conduct struct {
 	Streak uint32
 	// Open has one bit per detector that has a case about the actor.
 	Open uint32
+	// Proven: the episode was counted as clean.
+	Proven, pad uint32
 	// Flagged has one bit per threat whose verdict is in force at rate_limit or
 	// above.
 	Flagged uint32

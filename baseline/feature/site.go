@@ -86,19 +86,16 @@ type Site struct {
 	Reach   [event.NumRoles][16]sketch.Cell
 	Spread  [event.NumRoles][16]sketch.Cell
 	Unowned [event.NumRoles][8]sketch.Cell
-	// GroupFail is the failure urn of object groups (card BINs, phone prefixes),
-	// Done the share of sends that are completed, by role.
+	// GroupFail is the failure urn of object groups (card BINs, phone prefixes).
 	GroupFail [event.NumRoles]sketch.Urn
-	Done      [event.NumRoles]sketch.Cell
-	// OneShot is the share of first failures that are never followed, by
-	// familiarity.
-	OneShot [3]sketch.Cell
+	// Clean counts actor-episodes whose owner proved itself again at home, and
+	// Peaks[detector][b] those whose score for that detector had reached 7+b nats:
+	// what the conformal bars and the empirical bounds rest on.
+	Clean, spare2 uint32
+	Peaks         [32][16]uint32
 	// FamiliarFail is the running failure share of familiar contexts, by role:
 	// the outage guard.
 	FamiliarFail [event.NumRoles]Share
-	// Gaps, Pages, Missing are cross-sections of actors: milliseconds between
-	// pages, pages per episode hour, distinct missing paths per episode.
-	Gaps, Rates, Missing, Reaction, Peaks sketch.Histogram
 	// Role counts per role.
 	Roles [event.NumRoles]uint64
 	// Duration is the mean server time of document requests in microseconds.
@@ -150,10 +147,6 @@ func newSite(key uint64) *Site {
 			s.Unowned[role][n] = sketch.NewCell(uint32(300-30*n), 20)
 		}
 		s.GroupFail[role] = sketch.NewUrn(9, 50)
-		s.Done[role] = sketch.NewCell(700, 20)
-	}
-	for i := range s.OneShot {
-		s.OneShot[i] = sketch.NewCell(200, 20)
 	}
 	return s
 }

@@ -83,6 +83,7 @@ func (s *Set) Observe(in *feature.Input) []Touched {
 		s.run(i, in)
 	}
 	s.learn(in)
+	s.clean(in)
 	return s.touched
 }
 
@@ -191,10 +192,11 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 func (s *Set) allowed(i int, c *Case, score int32) (event.Action, string) {
 	f := &s.facts[i]
 	act := event.ActionAllow
+	site := s.obs.In.Site
 	switch {
-	case score >= BarBlock:
+	case score >= BarBlock && score >= barOf(site, i, BarBlock, 10):
 		act = event.ActionBlock
-	case score >= BarChallenge:
+	case score >= BarChallenge && score >= barOf(site, i, BarChallenge, 100):
 		act = event.ActionChallenge
 		if f.First != event.ActionNone {
 			act = f.First
