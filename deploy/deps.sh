@@ -29,6 +29,12 @@ if [ ${#packages[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 fi
 
+# Optional: the engine's bytes are also compared on an emulated arm64.
+if ! command -v qemu-aarch64 >/dev/null && [ "$(uname -m)" != aarch64 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-user >/dev/null 2>&1 ||
+    echo "make deps: qemu-user could not be installed: the arm64 run will be skipped" >&2
+fi
+
 libs=$cache/kafka-4.1.0
 if [ ! -e "$libs/.complete" ]; then
   echo "make deps: fetching Apache Kafka 4.1.0 (43 MB)"

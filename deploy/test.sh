@@ -23,9 +23,14 @@ pushd bench >/dev/null && run go test -v -timeout 15m ./... ; popd >/dev/null
 echo "== race detector on the concurrent packages"
 run go test -race -timeout 15m -short $(go list ./... | grep -E '/(stream|enforcer|sinks|collector)($|/)' | grep -vE '/(broker/kafkatest|bpf|probe)$')
 
+echo "== the engine's bytes on arm64"
+./deploy/arm64.sh 2>&1 | tee -a "$log"
+[ "${PIPESTATUS[0]}" = 0 ] || status=1
+
 echo "== skipped"
 grep -hE -A1 '^\s*--- SKIP' "$log" | grep -vE '^--$' | sed -E 's/^\s+/  /' | sort -u || true
-grep -qE '^\s*--- SKIP' "$log" || echo "  nothing"
+grep -E '^arm64: skipped' "$log" || true
+grep -qE '^\s*--- SKIP|^arm64: skipped' "$log" || echo "  nothing"
 if [ $status != 0 ]; then
   echo "== failures in full"
   grep -nE '^\s*--- FAIL|panic:|DATA RACE' "$log" | head -n 50
