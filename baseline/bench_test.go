@@ -3,6 +3,7 @@ package baseline
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func mixture(n, people int) []event.Event {
 		case 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14:
 			words["path"] = fmt.Sprintf("/static/%d.css", d.n(50))
 		}
-		out = append(out, *build("shop", t, fmt.Sprint(i), words))
+		out = append(out, *build("shop", t, strconv.Itoa(i), words))
 	}
 	return out
 }

@@ -151,6 +151,7 @@ func (e *Engine) words(c *threat.Case, f *threat.Facts, v *verdict.Verdict) (sum
 		who = "Several contexts together, all on one " + string(c.Name[:c.NameLen]) + ","
 	case threat.Tool:
 		who = "One client program"
+	default:
 	}
 	span := (time.Duration(c.Last-min(c.Last, c.First)) * time.Second).String()
 	fmt.Fprintf(&b, "%s %s within %s since %s (%s, %s).", who, f.Verb, span,

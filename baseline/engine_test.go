@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"reflect"
+	"strconv"
 	"testing"
 	"time"
 
@@ -165,7 +166,7 @@ func TestMemoryIsBoundedUnderFloods(t *testing.T) {
 	e := New(Config{Entities: 1 << 12, Cases: 64, Verdicts: 64, Sites: 4})
 	before := e.Counters().Bytes
 	for i := range 60000 {
-		ev := build(fmt.Sprintf("site%d", i%9), time.Unix(1767225600+int64(i/50), 0), fmt.Sprint(i), map[string]string{
+		ev := build(fmt.Sprintf("site%d", i%9), time.Unix(1767225600+int64(i/50), 0), strconv.Itoa(i), map[string]string{
 			"client": fmt.Sprint(i), "ua": fmt.Sprint(i), "session": fmt.Sprint(i), "template": fmt.Sprint(i), "role": "login",
 			"claimed": fmt.Sprint(i % 5000), "secret": "x", "outcome": "failure", "path": fmt.Sprint("/", i),
 		})
@@ -207,6 +208,7 @@ func flatSize(t reflect.Type) (uintptr, error) {
 		return n * uintptr(t.Len()), err
 	case reflect.Pointer, reflect.Slice, reflect.String, reflect.Map, reflect.Interface, reflect.Bool, reflect.Float32, reflect.Float64, reflect.Int, reflect.Uint:
 		return 0, fmt.Errorf("%s is not flat", t)
+	default:
 	}
 	return t.Size(), nil
 }

@@ -36,9 +36,9 @@ func (e *Engine) publish(s *site, in *feature.Input, touched []threat.Touched, p
 			continue
 		}
 		if c.Begin == (threat.Position{}) && c.Count <= 1 {
-			c.Begin = threat.Position(pos0(pos))
+			c.Begin = pos0(pos)
 		}
-		c.End = threat.Position(pos0(pos))
+		c.End = pos0(pos)
 		if t.Allowed >= event.ActionObserve {
 			e.consider(s, in, c, t.Facts, t.Allowed, t.Cap)
 		}
@@ -150,6 +150,7 @@ func (e *Engine) bind(in *feature.Input, c *threat.Case) bool {
 		return e.bindActor(in, c)
 	case threat.Object:
 		return e.bindObject(in, c)
+	default:
 	}
 	return e.bindTool(in, c)
 }

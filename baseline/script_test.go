@@ -228,8 +228,8 @@ func checkVerdict(t *testing.T, v *verdict.Verdict) {
 
 func (s *script) expect(words []string) {
 	s.checks++
-	switch {
-	case words[0] == "acted": // expect acted >= 90 % | expect acted == 0
+	switch words[0] {
+	case "acted": // expect acted >= 90 % | expect acted == 0
 		n := 0
 		for _, a := range s.acted {
 			if a >= event.ActionRateLimit {
@@ -244,18 +244,18 @@ func (s *script) expect(words []string) {
 		if words[1] == ">=" && got < want || words[1] == "==" && got != want {
 			s.t.Errorf("acted on %d (%d of %d), expected %s", got, n, len(s.acted), strings.Join(words, " "))
 		}
-	case words[0] == "first": // expect first block within 8
+	case "first": // expect first block within 8
 		act, err := event.ParseAction(words[1])
 		want, _ := strconv.Atoi(words[3])
 		at := slices.IndexFunc(s.acted, func(a event.Action) bool { return a >= act })
 		if err != nil || at < 0 || at > want {
 			s.t.Errorf("first %s at attempt %d (counted from 0) of %d, expected within %d", words[1], at, len(s.acted), want)
 		}
-	case words[0] == "threat": // expect threat OAT-008
+	case "threat": // expect threat OAT-008
 		if !s.threats[verdict.Threat(words[1])] {
 			s.t.Errorf("no verdict names %s, but %v", words[1], s.threats)
 		}
-	case words[0] == "quiet": // expect quiet: no verdict above observe so far
+	case "quiet": // expect quiet: no verdict above observe so far
 		for _, v := range s.all {
 			if v.Action > event.ActionObserve {
 				s.t.Errorf("unexpected: %s %v %s", v.Action, v.Threats, v.Evidence.Summary)

@@ -23,7 +23,7 @@ type account struct {
 	since   [contexts]uint32 // seconds
 	proofs  uint16
 	next    uint8
-	spare   uint8
+	_       uint8
 	created uint32
 	// places are the last session, device and address-fingerprint hashes that it
 	// proved itself from, and kinds what each is: what a verdict on the account
@@ -31,7 +31,7 @@ type account struct {
 	places [6]uint64
 	kinds  [6]Type
 	turn   uint8
-	pad    uint8
+	_      uint8
 }
 
 func (a *account) place(t Type, v uint64) {

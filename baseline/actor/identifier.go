@@ -49,7 +49,7 @@ type identifier struct {
 	// demonstration.
 	flips uint8
 	big   uint8
-	spare [5]uint8
+	_     [5]uint8
 }
 
 // epochSeconds is how long an owner counts, once again as long in previous.
@@ -172,6 +172,7 @@ func (r *Resolver) weight(t Type, id *identifier, dt uint32, epoch uint8, n uint
 	case Template:
 		explained := owners * 1000 / (1 + uint64(id.unexplained)/(3*owners+3))
 		return sketch.LnRatio(700*n, max(owners*250, explained)+uint64(unowned(id))+wait*10/864)
+	default:
 	}
 	return 0
 }

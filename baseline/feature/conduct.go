@@ -1,6 +1,8 @@
 package feature
 
 import (
+	"net/http"
+
 	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
 )
@@ -45,7 +47,7 @@ type Conduct struct {
 	// Open has one bit per detector that has a case about the actor.
 	Open uint32
 	// Proven: the episode was counted as clean.
-	Proven, pad uint32
+	Proven, _ uint32
 	// Flagged has one bit per threat whose verdict is in force at rate_limit or
 	// above.
 	Flagged uint32
@@ -155,7 +157,7 @@ func (c *Conduct) page(in *Input) {
 	add(&c.Quick, p.Quick)
 	add(&c.Bare, p.Bare)
 	add(&c.Same, p.Same)
-	p.Slow = in.Event.Method == "GET" && in.slow()
+	p.Slow = in.Event.Method == http.MethodGet && in.slow()
 	add(&c.Slow, p.Slow)
 	c.LastRoute, c.AssetsBefore = uint32(in.Route), c.Assets
 	c.pace(in)
@@ -243,12 +245,31 @@ func (c *Conduct) merge(o *Conduct) {
 		to   *uint32
 		from uint32
 	}{
-		{&c.Requests, o.Requests}, {&c.Pages, o.Pages}, {&c.Assets, o.Assets}, {&c.NewPaths, o.NewPaths},
-		{&c.NotFound, o.NotFound}, {&c.Denied, o.Denied}, {&c.Rejected, o.Rejected}, {&c.Broken, o.Broken},
-		{&c.Refused, o.Refused}, {&c.RarePaths, o.RarePaths}, {&c.MissingPaths, o.MissingPaths}, {&c.Attacks, o.Attacks},
-		{&c.Kilobytes, o.Kilobytes}, {&c.ServerMillis, o.ServerMillis}, {&c.Ordered, o.Ordered}, {&c.Level, o.Level},
-		{&c.Referred, o.Referred}, {&c.Quick, o.Quick}, {&c.Bare, o.Bare}, {&c.Same, o.Same},
-		{&c.Slow, o.Slow}, {&c.AttackPaths, o.AttackPaths}, {&c.Strong, o.Strong}, {&c.StrayPaths, o.StrayPaths}, {&c.Home, o.Home},
+		{&c.Requests, o.Requests},
+		{&c.Pages, o.Pages},
+		{&c.Assets, o.Assets},
+		{&c.NewPaths, o.NewPaths},
+		{&c.NotFound, o.NotFound},
+		{&c.Denied, o.Denied},
+		{&c.Rejected, o.Rejected},
+		{&c.Broken, o.Broken},
+		{&c.Refused, o.Refused},
+		{&c.RarePaths, o.RarePaths},
+		{&c.MissingPaths, o.MissingPaths},
+		{&c.Attacks, o.Attacks},
+		{&c.Kilobytes, o.Kilobytes},
+		{&c.ServerMillis, o.ServerMillis},
+		{&c.Ordered, o.Ordered},
+		{&c.Level, o.Level},
+		{&c.Referred, o.Referred},
+		{&c.Quick, o.Quick},
+		{&c.Bare, o.Bare},
+		{&c.Same, o.Same},
+		{&c.Slow, o.Slow},
+		{&c.AttackPaths, o.AttackPaths},
+		{&c.Strong, o.Strong},
+		{&c.StrayPaths, o.StrayPaths},
+		{&c.Home, o.Home},
 	} {
 		*p.to += p.from
 	}

@@ -1,6 +1,7 @@
 package feature
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/weirproject/weir/baseline/actor"
@@ -89,7 +90,7 @@ var assets = [...]string{
 }
 
 func isAsset(e *event.Event) bool {
-	if e.Method != "GET" && e.Method != "HEAD" {
+	if e.Method != http.MethodGet && e.Method != http.MethodHead {
 		return false
 	}
 	dot := strings.LastIndexByte(e.Path, '.')
@@ -110,7 +111,7 @@ var loginWords = [...]string{"login", "signin", "sign-in", "sign_in", "logon", "
 // guess finds role and outcome where the site has no flow map.
 func (in *Input) guess() {
 	e := in.Event
-	if e.Method != "POST" || e.Status == 0 {
+	if e.Method != http.MethodPost || e.Status == 0 {
 		return
 	}
 	for _, w := range loginWords {

@@ -91,15 +91,15 @@ type Site struct {
 	// Clean counts actor-episodes whose owner proved itself again at home, and
 	// Peaks[detector][b] those whose score for that detector had reached 7+b nats:
 	// what the conformal bars and the empirical bounds rest on.
-	Clean, spare2 uint32
-	Peaks         [32][16]uint32
+	Clean, _ uint32
+	Peaks    [32][16]uint32
 	// FamiliarFail is the running failure share of familiar contexts, by role:
 	// the outage guard.
 	FamiliarFail [event.NumRoles]Share
 	// Role counts per role.
 	Roles [event.NumRoles]uint64
 	// Duration is the mean server time of document requests in microseconds.
-	Duration, spare uint32
+	Duration, _ uint32
 }
 
 // Share is a fast exponentially weighted share with a half-life of 23 values.

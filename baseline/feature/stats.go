@@ -17,8 +17,8 @@ type Stats struct {
 	// addresses; contexts that an account knows are not counted.
 	Users sketch.Distinct
 	// First and Last are in seconds, LastMilli the low half of Unix milliseconds.
-	First, Last, LastMilli                                            uint32
-	LastObject, LastClient, LastPrint, LastSession, LastSecret, spare uint32
+	First, Last, LastMilli                                        uint32
+	LastObject, LastClient, LastPrint, LastSession, LastSecret, _ uint32
 	// GapMean and GapDeviation describe the gaps, milliseconds.
 	GapMean, GapDeviation uint32
 	// N counts attempts that the application answered; Fail and Success their
@@ -35,7 +35,7 @@ type Stats struct {
 	Settled uint16
 	// Chain, Edge, Direct, Unowned and Hold count what their urns are about.
 	Chain, Edge, Direct, Unowned, Hold uint16
-	pad                                [4]uint16
+	_                                  [4]uint16
 }
 
 // Step is how one attempt differs from the ones before; made before the attempt
@@ -80,14 +80,14 @@ func (s *Stats) step(in *Input) Step {
 	e := in.Event
 	st := Step{N: s.N, Fail: s.Fail, Tries: uint16(min(65535, uint32(s.N)+uint32(s.Refused))), Known: in.Outcome != event.OutcomeNone, Failed: in.Outcome == event.OutcomeFailure, Gap: -1}
 	object, client := uint32(in.Object), uint32(e.Keys[event.KindClient])
-	print, session := uint32(e.Keys[event.KindFingerprint]), uint32(in.Session)
+	software, session := uint32(e.Keys[event.KindFingerprint]), uint32(in.Session)
 	if s.N+s.Refused > 0 {
 		st.Gap = int64(in.Milli - s.LastMilli)
 		if in.Sec-min(in.Sec, s.Last) > 1<<21 || int32(in.Milli-s.LastMilli) < 0 {
 			st.Gap = int64(in.Sec-min(in.Sec, s.Last)) * 1000
 		}
 		st.Switched = in.Object != 0 && s.LastObject != object
-		st.Moved = st.Gap < 3600000 && s.LastPrint != print && s.LastClient != client
+		st.Moved = st.Gap < 3600000 && s.LastPrint != software && s.LastClient != client
 		st.Changed = in.Secret != 0 && in.Object != 0 && s.LastObject == object && s.LastSecret != uint32(in.Secret)
 		st.SameSecret = in.Secret != 0 && st.Switched && s.LastSecret == uint32(in.Secret)
 	}
@@ -175,9 +175,22 @@ func (s *Stats) merge(o *Stats) {
 		to   *uint16
 		from uint16
 	}{
-		{&s.N, o.N}, {&s.Fail, o.Fail}, {&s.Success, o.Success}, {&s.Switch, o.Switch}, {&s.Move, o.Move},
-		{&s.Strange, o.Strange}, {&s.Repeat, o.Repeat}, {&s.Quick, o.Quick}, {&s.Refused, o.Refused}, {&s.NewSecret, o.NewSecret},
-		{&s.Single, o.Single}, {&s.Chain, o.Chain}, {&s.Edge, o.Edge}, {&s.Direct, o.Direct}, {&s.Unowned, o.Unowned}, {&s.Hold, o.Hold},
+		{&s.N, o.N},
+		{&s.Fail, o.Fail},
+		{&s.Success, o.Success},
+		{&s.Switch, o.Switch},
+		{&s.Move, o.Move},
+		{&s.Strange, o.Strange},
+		{&s.Repeat, o.Repeat},
+		{&s.Quick, o.Quick},
+		{&s.Refused, o.Refused},
+		{&s.NewSecret, o.NewSecret},
+		{&s.Single, o.Single},
+		{&s.Chain, o.Chain},
+		{&s.Edge, o.Edge},
+		{&s.Direct, o.Direct},
+		{&s.Unowned, o.Unowned},
+		{&s.Hold, o.Hold},
 	} {
 		*p.to = uint16(min(65535, uint32(*p.to)+uint32(p.from)))
 	}

@@ -104,9 +104,13 @@ func (t *Table[V]) Delete(key uint64) {
 	}
 }
 
-// Len is the number of rows, Used those taken, Evicted those replaced so far.
-func (t *Table[V]) Len() int        { return len(t.rows) }
-func (t *Table[V]) Used() uint64    { return t.used }
+// Len is the number of rows.
+func (t *Table[V]) Len() int { return len(t.rows) }
+
+// Used is the number of rows taken.
+func (t *Table[V]) Used() uint64 { return t.used }
+
+// Evicted counts the live rows that were replaced so far.
 func (t *Table[V]) Evicted() uint64 { return t.evicted }
 
 // Bytes is the memory of the rows.

@@ -32,6 +32,7 @@ func (oat001) Cap(o *Observation, s Subject) (event.Action, string) {
 			return event.ActionObserve, "fewer than 6 declines in 4 sessions, or many approvals"
 		}
 		return event.ActionChallenge, "an issuer range is challenged, never blocked"
+	default:
 	}
 	if in.ByActor.Objects.Bits() < 4 {
 		return event.ActionObserve, "fewer than 4 cards: a wallet"

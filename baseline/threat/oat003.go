@@ -69,6 +69,7 @@ func (oat003) Cap(o *Observation, s Subject) (event.Action, string) {
 			return event.ActionObserve, "fewer than 12 sends to the range, or a quarter completed"
 		}
 		return event.ActionChallenge, "a range of numbers is challenged, never blocked"
+	default:
 	}
 	if a := in.ByActor; a.N+a.Refused < 6 {
 		return event.ActionObserve, "fewer than 6 paid calls"

@@ -45,6 +45,7 @@ func (oat005) Observe(o *Observation) {
 				o.Add(Tool, 0, min(1500, nats), milli(uint32(in.ByTool.Edge)), want)
 			}
 		}
+	default:
 	}
 	// The till counts only for who was early: alone it is OAT-006.
 	if c := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleCartAdd); c != nil && c.Edge > 0 {

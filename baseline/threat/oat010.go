@@ -34,6 +34,7 @@ func (oat010) Cap(o *Observation, s Subject) (event.Action, string) {
 			return event.ActionBlock, ""
 		}
 		return event.ActionChallenge, "a card that has been approved is challenged, not blocked"
+	default:
 	}
 	a := in.ByActor
 	if a.Fail < 5 || a.Objects.Bits()*2 > int(a.N) || a.Secrets.Bits() < 4 {

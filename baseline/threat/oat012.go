@@ -42,6 +42,7 @@ func (oat012) Observe(o *Observation) {
 		if in.ByObject != nil {
 			o.Add(Object, partStrange, -2000, 0, 50)
 		}
+	default:
 	}
 	if owners := in.Conduct.Owners.Bits(); owners >= 3 {
 		o.Add(Actor, partObjects, 1500, milli(uint32(owners)), 1000)
@@ -54,6 +55,7 @@ func (oat012) Cap(o *Observation, s Subject) (event.Action, string) {
 		return toolCap(o)
 	case Object:
 		return objectCap(o, 3, 0)
+	default:
 	}
 	if o.In.Conduct.Owners.Bits() < 2 && o.In.ByActor.N+o.In.ByActor.Refused < 5 {
 		return event.ActionObserve, "one account and fewer than 5 movements"

@@ -46,6 +46,7 @@ func (oat014) Observe(o *Observation) {
 		nats = mediumPayload
 	case feature.WeakAttack:
 		nats = weakPayload
+	default:
 	}
 	if in.Attack != feature.NoAttack && !in.PathNew && in.Attack != feature.StrongAttack {
 		nats /= 2 // the same form again

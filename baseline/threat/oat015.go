@@ -1,6 +1,8 @@
 package threat
 
 import (
+	"net/http"
+
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/stream/event"
 )
@@ -41,7 +43,7 @@ func (oat015) Observe(o *Observation) {
 	o.Add(Actor, 0, nats, milli(c.Quick), pages*want)
 	nats, want = o.Page(feature.PageSame, p.N-1, p.Again, p.Same, 9)
 	o.Add(Actor, 1, nats, milli(c.Same), pages*want)
-	if in.Event.Method == "GET" {
+	if in.Event.Method == http.MethodGet {
 		nats, want = o.Page(feature.PageSlow, p.N-1, p.Tardy, p.Slow, 9)
 		o.Add(Actor, 2, nats, milli(c.Slow), pages*want)
 	}

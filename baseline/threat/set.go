@@ -112,6 +112,7 @@ func SubjectID(in *feature.Input, s Subject) uint64 {
 		return sketch.Join(in.Site.Key, in.Group)
 	case Tool:
 		return sketch.Join(in.Site.Key, uint64(in.Event.Keys[event.KindFingerprint]))
+	default:
 	}
 	return 0
 }
@@ -150,6 +151,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	case Group:
 		c.Object = in.Group
 		c.NameLen = uint8(copy(c.Name[:], in.GroupName))
+	default:
 	}
 	c.decay(in.Sec)
 	for p := range parts {
@@ -430,6 +432,7 @@ func quota(kind uint8) int {
 		return 6
 	case event.KindClientFingerprint, event.KindClient:
 		return 14
+	default:
 	}
 	return 24
 }
@@ -439,6 +442,8 @@ func (s *Set) Cases() (used, evicted uint64, bytes int) {
 	return s.cases.index.Used(), s.cases.index.Evicted(), s.cases.bytes()
 }
 
-// State writes the cases, SetState reads them.
-func (s *Set) State(w *sketch.Writer)          { s.cases.state(w) }
+// State writes the cases.
+func (s *Set) State(w *sketch.Writer) { s.cases.state(w) }
+
+// SetState restores what State wrote.
 func (s *Set) SetState(r *sketch.Reader) error { return s.cases.setState(r) }

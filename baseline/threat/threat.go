@@ -123,7 +123,7 @@ func (o *Observation) Mature() bool {
 	return Mature(o.In.Site, o.In.Sec, o.Layer.Resolver.Owners(o.In.SiteIndex))
 }
 
-// Mature: two days, or 6,000 proved owners (1,000 above the resolver's floor).
+// Mature says that a site has been seen for two days, or has 6,000 proved owners (1,000 above the resolver's floor).
 func Mature(s *feature.Site, now uint32, owners uint64) bool {
 	return s.First != 0 && (now-min(now, s.First) >= 2*86400 || owners >= 6000)
 }

@@ -34,7 +34,7 @@ func (o *Observation) Repetition() (nats, expected int32) {
 // never.
 func (o *Observation) Program() (nats, expected int32) {
 	in := o.In
-	if in.ByTool == nil || !o.Mature() || !(in.ToolStep.NewSession || in.Session == 0 && in.ToolStep.NewClient) {
+	if in.ByTool == nil || !o.Mature() || !in.ToolStep.NewSession && (in.Session != 0 || !in.ToolStep.NewClient) {
 		return 0, 0
 	}
 	p0 := in.Site.Unowned[in.Role][min(sessionsBefore(in.ByTool), 7)].Share()
