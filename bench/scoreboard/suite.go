@@ -10,6 +10,7 @@ import (
 	"github.com/weirproject/weir/bench/traffic/people"
 	"github.com/weirproject/weir/bench/traffic/scenario"
 	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
 	"github.com/weirproject/weir/stream/verdict"
 )
 
@@ -35,23 +36,9 @@ type Options struct {
 
 // Play runs one scenario into the tally.
 func (r Run) Play(t *Tally, o Options) error {
-	site, flows, play := "shop", []byte(traffic.ShopFlows), scenario.Shop
-	switch r.Site {
-	case "shop":
-	case "shop-log":
-		flows = nil
-	case "blog":
-		site, flows, play = "blog", nil, scenario.Blog
-	default:
-		return fmt.Errorf("site %q is not known, want shop, shop-log or blog", r.Site)
-	}
-	l, err := NewLine(site, flows)
+	l, play, err := r.line()
 	if err != nil {
 		return err
-	}
-	l.Log = r.Site != "shop"
-	if r.LearnDays > 0 {
-		l.LearnUntil = scenario.FirstDay(r.Config).UnixNano() + int64(r.LearnDays)*people.Day
 	}
 	sink := l.Sink(r.Name, t)
 	if o.Wrong != nil {
@@ -69,6 +56,48 @@ func (r Run) Play(t *Tally, o Options) error {
 	}
 	l.Finish()
 	return nil
+}
+
+// line makes the run's site, and says how it is played.
+func (r Run) line() (*Line, func(scenario.Config, traffic.Sink) error, error) {
+	site, flows, play := "shop", []byte(traffic.ShopFlows), scenario.Shop
+	switch r.Site {
+	case "shop":
+	case "shop-log":
+		flows = nil
+	case "blog":
+		site, flows, play = "blog", nil, scenario.Blog
+	default:
+		return nil, nil, fmt.Errorf("site %q is not known, want shop, shop-log or blog", r.Site)
+	}
+	l, err := NewLine(site, flows)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.Log = r.Site != "shop"
+	if r.LearnDays > 0 {
+		l.LearnUntil = scenario.FirstDay(r.Config).UnixNano() + int64(r.LearnDays)*people.Day
+	}
+	return l, play, nil
+}
+
+// PlayPeers runs one scenario past the peers, without weir.
+func (r Run) PlayPeers(p *Peers) error {
+	l, play, err := r.line()
+	if err != nil {
+		return err
+	}
+	var x flow.Exchange
+	var ev event.Event
+	return play(r.Config, func(from *traffic.Exchange, label *traffic.Label) error {
+		x = flow.Exchange{Headers: x.Headers[:0], ResponseHeaders: x.ResponseHeaders[:0], ID: from.ID}
+		fill(&x, from, l.Log)
+		ev = event.Event{Objects: ev.Objects[:0]}
+		l.extractor.Begin(&x, &ev)
+		l.extractor.End(&x, &ev)
+		p.Observe(r.Name, &ev, label, ev.Time >= l.LearnUntil)
+		return nil
+	})
 }
 
 // complain wraps OnDecision with a report of the first wrong action of each
@@ -137,18 +166,28 @@ func (r Run) Prefix() string {
 	return r.Name
 }
 
-// Report plays runs and writes one section per prefix, in order of names.
-func Report(w io.Writer, runs []Run, o Options) error {
-	tallies := map[string]*Tally{}
+// Report plays runs and writes one section per prefix, in order of names; with
+// peers, the defences beside it.
+func Report(w io.Writer, runs []Run, peers bool, o Options) error {
+	type section struct {
+		tally *Tally
+		peers *Peers
+	}
+	sections := map[string]*section{}
 	var names []string
 	for _, r := range runs {
 		p := r.Prefix()
-		if tallies[p] == nil {
-			tallies[p] = NewTally()
+		if sections[p] == nil {
+			sections[p] = &section{NewTally(), NewPeers()}
 			names = append(names, p)
 		}
-		if err := r.Play(tallies[p], o); err != nil {
+		if err := r.Play(sections[p].tally, o); err != nil {
 			return err
+		}
+		if peers {
+			if err := r.PlayPeers(sections[p].peers); err != nil {
+				return err
+			}
 		}
 	}
 	sort.Strings(names)
@@ -156,8 +195,17 @@ func Report(w io.Writer, runs []Run, o Options) error {
 		if _, err := fmt.Fprintf(w, "\n## %s\n\n", n); err != nil {
 			return err
 		}
-		if err := tallies[n].Write(w); err != nil {
+		s := sections[n]
+		if err := s.tally.Write(w); err != nil {
 			return err
+		}
+		if peers {
+			if _, err := fmt.Fprintln(w); err != nil {
+				return err
+			}
+			if err := s.peers.Write(w, levels(s.tally.Rows())); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -205,9 +205,14 @@ func play(days int, start int64, visits func(day int) []traffic.Planned, attacks
 		return nil
 	}
 	end := start + int64(days)*people.Day
+	var later []traffic.Planned
 	for d := range days {
-		plan := visits(d)
-		for _, p := range plan {
+		// What a day plans past its midnight is played with the next day's.
+		plan := append(later, visits(d)...)
+		sort.SliceStable(plan, func(i, j int) bool { return plan[i].Start < plan[j].Start })
+		today := sort.Search(len(plan), func(i int) bool { return plan[i].Start >= start+int64(d+1)*people.Day })
+		later = append([]traffic.Planned(nil), plan[today:]...)
+		for _, p := range plan[:today] {
 			for len(attacks) > 0 && attacks[0].Start <= p.Start {
 				if err := run(attacks[0]); err != nil {
 					return err

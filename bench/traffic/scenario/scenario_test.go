@@ -35,7 +35,7 @@ func TestEveryThreatAtEveryLevel(t *testing.T) {
 		attempts := map[string]int{}
 		kinds := map[string]int{}
 		last := int64(0)
-		err := Shop(Config{Seed: 9, People: 2000, Days: 3, Attacks: []string{"all:" + string(level) + "@0.2"}, Flash: true, Outage: true}, func(x *traffic.Exchange, l *traffic.Label) error {
+		err := Shop(Config{Seed: 9, People: 1500, Days: 3, Variant: people.Hostile, Attacks: []string{"all:" + string(level) + "@0.2"}, Flash: true, Outage: true}, func(x *traffic.Exchange, l *traffic.Label) error {
 			if x.Time < last {
 				t.Fatalf("%s %s at %s comes after %s", x.Method, x.Target, time.Unix(0, x.Time), time.Unix(0, last))
 			}

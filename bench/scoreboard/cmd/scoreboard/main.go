@@ -43,6 +43,8 @@ func run(args []string, out io.Writer) error {
 	variant := fs.String("population", "normal", "normal, shifted or hostile")
 	attacks := fs.String("attacks", "", "as for traffic")
 	storm := fs.Bool("storm", false, "flash sale, outage, slow logins and a release on the last day")
+	peers := fs.Bool("peers", false, "run address limits, lock-out and leaky buckets beside it")
+	path := fs.String("out", "", "file to write instead of standard output")
 	wrong := fs.Bool("wrong", false, "list people acted on, to standard error")
 	verdicts := fs.Bool("verdicts", false, "list verdicts above observe, to standard error")
 	if err := fs.Parse(args); err != nil {
@@ -80,7 +82,36 @@ func run(args []string, out io.Writer) error {
 		}
 	}
 	begin := time.Now()
-	err := scoreboard.Report(out, runs, o)
+	if *path != "" {
+		f, err := os.Create(*path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		out = f
+		if err := preface(f, *suite); err != nil {
+			return err
+		}
+	}
+	err := scoreboard.Report(out, runs, *peers, o)
 	fmt.Fprintf(os.Stderr, "%d runs in %s\n", len(runs), time.Since(begin).Round(time.Millisecond))
+	return err
+}
+
+// preface says what the figures are and how to get them again.
+func preface(w io.Writer, suite string) error {
+	_, err := fmt.Fprintf(w, `# Scoreboard
+
+What the engine and the enforcer did with simulated traffic they were not tuned on: suite %q, seeds and populations of bench/traffic/scenario
+that no tuning run uses. Every figure is about this simulator; no labelled real traffic was available. Made by
+
+    cd bench && go run ./scoreboard/cmd/scoreboard -suite %s -peers -out ../docs/scoreboard.md
+
+An attempt counts as acted on when the request itself was refused, challenged, slowed or redirected on arrival, by verdicts given before it
+arrived. People are counted by session; normal, shifted and hostile populations are summed. Sections: quiet (five days after two of learning,
+with a release), storm (flash sale, outage, slow log-ins and a release in one day), plain, evasive and hard (all 21 threats at that level),
+first-day (no learning at all), rotating (400 log-ins, 12 accounts, 90 minutes, address, fingerprint and cookie changing), log (the shop as an
+access log without a map, no attack), blog (a site of which only an access log is known; the level is the attack's family).
+`, suite, suite)
 	return err
 }
