@@ -305,7 +305,8 @@ func TestAnEventAfterAQuietSpellIsSentAtOnce(t *testing.T) {
 	})
 	var took []time.Duration
 	for i := range 20 {
-		waitFor(t, "quiet", func() bool { return p.Ledger().InFlight == 0 })
+		waitFor(t, "delivery", func() bool { return p.Ledger().InFlight == 0 })
+		pause(t.Context(), 2*maxLinger) // the spell
 		at := time.Now()
 		p.Emit(testEvent("shop", i))
 		took = append(took, (<-arrived).Sub(at))
