@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +31,9 @@ type Group struct {
 	metrics *groupMetrics
 	reading chan struct{}
 	client  *kgo.Client
+	// opened is closed once client is set: the client's callbacks may run before
+	// its constructor has returned.
+	opened chan struct{}
 
 	mu     sync.Mutex
 	owners map[int32]*owner
@@ -47,7 +52,7 @@ func NewGroup(cfg GroupConfig, reg prometheus.Registerer) (*Group, error) {
 	}
 	return &Group{
 		cfg: cfg.withDefaults(), metrics: m, reading: make(chan struct{}, 1), owners: make(map[int32]*owner),
-		notes: make(map[int32]committed),
+		notes: make(map[int32]committed), opened: make(chan struct{}),
 	}, nil
 }
 
@@ -59,6 +64,7 @@ func (g *Group) Run(ctx context.Context) error {
 		return err
 	}
 	g.client = cl
+	close(g.opened)
 	var wg sync.WaitGroup
 	watch, stopWatch := context.WithCancel(context.Background())
 	wg.Go(func() { g.watchLag(watch) })
@@ -201,6 +207,11 @@ func (g *Group) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	if len(parts) == 0 {
 		return offsets, nil
 	}
+	select {
+	case <-g.opened:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	id, err := g.topicID(ctx)
 	if err != nil {
 		return nil, err
@@ -211,7 +222,7 @@ func (g *Group) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	}
 	var wg errgroup.Group
 	var mu sync.Mutex
-	for p := range parts {
+	for _, p := range slices.Collect(maps.Keys(parts)) {
 		wg.Go(func() error {
 			log, ok := logs[p]
 			if !ok {
