@@ -44,9 +44,10 @@ func newFold(topic string, partition int32, engine Engine) *fold {
 // folded is what one record gave.
 type folded struct {
 	chunk chunk
-	// events is the number of new events, repeated and missing those that the
-	// producer's numbers revealed.
+	// events is the number of new events; repeated, missing and late (missing
+	// until now) are what the producer's numbers revealed.
 	events   int
+	late     int
 	repeated int
 	missing  uint64
 	// bad says why the record could not be used; its events, if its headers can
@@ -82,13 +83,13 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 		return out
 	}
 	n := batch.Len()
-	repeated, missing, err := f.marks.take(info.Producer, info.First, n, rec.Offset)
-	out.missing = missing
+	numbers, err := f.marks.take(info.Producer, info.First, n, rec.Offset)
+	out.missing = numbers.missing
 	switch {
 	case err != nil:
 		out.bad, out.badRows = err, n
 		return out
-	case repeated:
+	case numbers.repeated:
 		out.repeated = n
 		return out
 	}
@@ -100,6 +101,9 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 	}
 	f.events += uint64(n) //nolint:gosec // a count
 	out.events, out.chunk.rows = n, n
+	if numbers.late {
+		out.late = n
+	}
 	return out
 }
 

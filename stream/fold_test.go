@@ -11,35 +11,51 @@ import (
 func TestMarks(t *testing.T) {
 	var m marks
 	for i, c := range []struct {
-		producer     string
-		first        uint64
-		count        int
-		wantRepeated bool
-		wantMissing  uint64
-		wantErr      bool
+		producer string
+		first    uint64
+		count    int
+		want     taken
+		wantErr  bool
 	}{
-		{"a", 1, 10, false, 0, false},
-		{"a", 11, 5, false, 0, false},
-		{"a", 1, 10, true, 0, false}, // sent again after a broker's death
-		{"a", 11, 5, true, 0, false},
-		{"b", 1, 3, false, 0, false},
-		{"a", 20, 5, false, 4, false}, // 16..19 expired
-		{"a", 22, 5, false, 0, true},  // overlaps
-		{"c", 500, 1, false, 0, false},
-		{"a", 25, 1, false, 0, false},
+		{"a", 1, 10, taken{}, false},
+		{"a", 11, 5, taken{}, false},
+		{"a", 1, 10, taken{repeated: true}, false}, // sent again after a broker's death
+		{"a", 11, 5, taken{repeated: true}, false},
+		{"b", 1, 3, taken{}, false},
+		{"a", 20, 5, taken{missing: 4}, false}, // 16..19
+		{"a", 22, 5, taken{}, true},            // overlaps
+		{"a", 15, 3, taken{}, true},            // half in the hole
+		{"a", 17, 2, taken{late: true}, false},
+		{"a", 17, 2, taken{repeated: true}, false},
+		{"a", 16, 1, taken{late: true}, false},
+		{"a", 19, 1, taken{late: true}, false},
+		{"a", 16, 4, taken{repeated: true}, false},
+		{"c", 500, 1, taken{}, false},
+		{"a", 25, 1, taken{}, false},
 	} {
-		repeated, missing, err := m.take(c.producer, c.first, c.count, int64(i))
-		if repeated != c.wantRepeated || missing != c.wantMissing || (err != nil) != c.wantErr {
-			t.Errorf("record %d: repeated %v, missing %d, err %v", i, repeated, missing, err)
+		got, err := m.take(c.producer, c.first, c.count, int64(i))
+		if got != c.want || (err != nil) != c.wantErr {
+			t.Errorf("record %d: %+v, %v", i, got, err)
 		}
+		var w stateWriter
+		m.appendTo(&w)
+		var again marks
+		again.readFrom(&stateReader{buf: w.buf})
+		m = again
+	}
+	for i := range uint64(20) {
+		_, _ = m.take("h", 1+2*i, 1, int64(i))
+	}
+	if n := len(m.byProducer["h"].holes); n != maxHoles {
+		t.Errorf("%d holes remembered, want %d", n, maxHoles)
 	}
 	for i := range 2 * maxProducers {
-		_, _, _ = m.take(strconv.Itoa(i), 1, 1, int64(100+i))
+		_, _ = m.take(strconv.Itoa(i), 1, 1, int64(100+i))
 	}
 	if n := len(m.byProducer); n != maxProducers {
 		t.Errorf("%d producers remembered, want %d", n, maxProducers)
 	}
-	if repeated, _, _ := m.take(strconv.Itoa(2*maxProducers-1), 1, 1, 1e6); !repeated {
+	if got, _ := m.take(strconv.Itoa(2*maxProducers-1), 1, 1, 1e6); !got.repeated {
 		t.Error("the newest producer was forgotten")
 	}
 }

@@ -33,6 +33,7 @@ type groupMetrics struct {
 	verdicts  *prometheus.CounterVec // topic
 	lost      *prometheus.CounterVec // topic, cause
 	repeated  *prometheus.CounterVec // topic
+	late      *prometheus.CounterVec // topic
 	deferred  *prometheus.CounterVec // topic
 	retries   *prometheus.CounterVec // topic
 	snapshots *prometheus.CounterVec // topic, result
@@ -59,6 +60,7 @@ func newGroupMetrics(reg prometheus.Registerer) (*groupMetrics, error) {
 	counter(&m.verdicts, "weir_stream_verdicts_total", "Verdicts that the engine gave and the log acknowledged.", "topic")
 	counter(&m.lost, "weir_stream_lost_total", "Events found missing or unusable while reading: missing (a gap in a producer's numbers), undecodable, rejected (by the store), expired (records that retention took first, in records), unpublished (verdicts the log refused).", "topic", "cause")
 	counter(&m.repeated, "weir_stream_repeated_total", "Events dropped because the log held them twice.", "topic")
+	counter(&m.late, "weir_stream_late_total", "Events that came after they had been counted as missing.", "topic")
 	counter(&m.deferred, "weir_stream_deferred_total", "Records that the store stage will read from the log again, because it is behind.", "topic")
 	counter(&m.retries, "weir_stream_store_retries_total", "Inserts that failed and are tried again.", "topic")
 	counter(&m.snapshots, "weir_stream_snapshots_total", "Snapshots by result: saved, failed, restored, corrupt.", "topic", "result")

@@ -290,6 +290,9 @@ func (o *owner) account(res *folded) {
 		o.metrics.repeated.WithLabelValues(topic).Add(float64(res.repeated))
 	}
 	o.count(causeMissing, res.missing)
+	if res.late > 0 {
+		o.metrics.late.WithLabelValues(topic).Add(float64(res.late))
+	}
 	if res.bad != nil {
 		o.count(causeUndecodable, uint64(max(res.badRows, 1)))
 		o.log.Warn("record is unusable and skipped", "topic", topic, "partition", o.partition, "offset", res.chunk.offset, "err", res.bad)

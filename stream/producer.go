@@ -211,6 +211,9 @@ func (p *Producer) Run(ctx context.Context) error {
 	cl, err := p.cfg.Connection.client(
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(kgo.Lz4Compression()), kgo.ProducerLinger(0),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(1<<20), kgo.UnknownTopicRetries(-1),
+		// One request at a time: a broker that was killed has forgotten its producers
+		// and would take a later request before the one that is sent again.
+		kgo.MaxProduceRequestsInflightPerBroker(1),
 	)
 	if err != nil {
 		return err

@@ -274,11 +274,11 @@ func countLog(t *testing.T, c Connection) (events int, gaps uint64, records int)
 				if err != nil {
 					return err
 				}
-				_, missing, err := m.take(fmt.Sprintf("%s %d", info.Producer, r.Partition), info.First, info.Count, r.Offset)
+				numbers, err := m.take(fmt.Sprintf("%s %d", info.Producer, r.Partition), info.First, info.Count, r.Offset)
 				if err != nil {
 					return err
 				}
-				events, gaps, records = events+info.Count, gaps+missing, records+1
+				events, gaps, records = events+info.Count, gaps+numbers.missing, records+1
 			}
 			return nil
 		})

@@ -18,7 +18,7 @@ func sampleFold() *fold {
 	f := newFold("t", 3, newCountEngine(3))
 	f.lineage, f.next, f.events = "id.1", 77, 1234
 	for i := range 40 {
-		_, _, _ = f.marks.take(fmt.Sprintf("p%d", i%5), uint64(10*(i/5)+1), 10, int64(i))
+		_, _ = f.marks.take(fmt.Sprintf("p%d", i%5), uint64(10*(i/5)+1), 10, int64(i))
 		ev := testEvent("shop", i)
 		f.prefer.shadowed(ev)
 		f.engine.(*countEngine).Counts[ev.Path]++
