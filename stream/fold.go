@@ -99,7 +99,7 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 		batch.Event(i, &f.ev)
 		f.observe(rec.Offset, i, st, emit, seen)
 	}
-	f.events += uint64(n) //nolint:gosec // a count
+	f.events += uint64(n)
 	out.events, out.chunk.rows = n, n
 	if numbers.late {
 		out.late = n
@@ -108,7 +108,7 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 }
 
 func (f *fold) observe(offset int64, i int, st *Stored, emit func(*verdict.Verdict), seen observed) {
-	row := int32(i) //nolint:gosec // the decoder bounds rows
+	row := int32(i)
 	if f.prefer.shadowed(&f.ev) {
 		st.Shadowed = append(st.Shadowed, row)
 		return

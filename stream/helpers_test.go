@@ -66,7 +66,7 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("gave up waiting for %s", what)
 		}
-		time.Sleep(2 * time.Millisecond)
+		pause(context.Background(), 2*time.Millisecond)
 	}
 }
 
@@ -274,7 +274,7 @@ func put(t *testing.T, c Connection, producer string, first, size int, events ..
 				t.Fatal(err)
 			}
 		}
-		rec, _ := enc.Flush(producer, uint64(first)) //nolint:gosec // positive
+		rec, _ := enc.Flush(producer, uint64(first))
 		first += len(chunk)
 		r := &kgo.Record{
 			Topic: TopicEvents, Key: []byte(chunk[0].Site), Value: rec.Value, Headers: wire.Headers[kgo.RecordHeader](rec.Info),

@@ -61,7 +61,7 @@ func (b *bench) child(role string, env ...string) *exec.Cmd {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	cmd := exec.Command(exe) //nolint:gosec,noctx // this test binary, killed by the test
+	cmd := exec.Command(exe) //nolint:noctx // this test binary, killed by the test
 	cmd.Env = append(os.Environ(), append([]string{
 		envRole + "=" + role, envDir + "=" + b.dir, envBroker + "=" + b.broker, envStore + "=" + b.store,
 		fmt.Sprintf("%s=%d", envParts, b.partitions), envMember + "=w0", envSession + "=6s",
@@ -148,7 +148,7 @@ func (b *bench) uninterrupted() truth {
 	}
 	defer cl.Close()
 	repeated, missing, late := 0, 0, 0
-	for p := range int32(b.partitions) { //nolint:gosec // small
+	for p := range int32(b.partitions) {
 		_, end, err := bounds(b.t.Context(), cl, TopicEvents, p)
 		if err != nil {
 			b.t.Fatal(err)
@@ -166,7 +166,7 @@ func (b *bench) uninterrupted() truth {
 			if res.bad != nil {
 				return fmt.Errorf("offset %d: %w", rec.Offset, res.bad)
 			}
-			repeated, missing, late = repeated+res.repeated, missing+int(res.missing), late+res.late //nolint:gosec // small
+			repeated, missing, late = repeated+res.repeated, missing+int(res.missing), late+res.late
 			if res.chunk.rows == 0 {
 				return nil
 			}
@@ -235,7 +235,7 @@ func (b *bench) checkStore(want truth) {
 	rollup, wantRollup := make(map[string]int), make(map[string]int)
 	total, wrong := 0, 0
 	for _, name := range files {
-		raw, err := os.ReadFile(name) //nolint:gosec // the test made it
+		raw, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -403,7 +403,7 @@ func (b *bench) stored() int {
 	for _, name := range files {
 		n, ok := b.counted[name]
 		if !ok {
-			raw, err := os.ReadFile(name) //nolint:gosec // the test made it
+			raw, err := os.ReadFile(name)
 			if err != nil {
 				b.t.Fatal(err)
 			}
@@ -478,7 +478,7 @@ func (b *bench) killMembers(log *killtest.Service, rounds int, session string) {
 		name := fmt.Sprintf("m%d", round%2)
 		end(name)
 		// The survivor brings every partition up to what was emitted by now.
-		want := int(b.producer.Ledger().Produced) + 2000 //nolint:gosec // small
+		want := int(b.producer.Ledger().Produced) + 2000
 		waitFor(t, "the survivor", func() bool { return b.stored() > want })
 		members[name] = start(name, envForever+"=1")
 		// kfake never expires a member that dies before it has heard the answer to

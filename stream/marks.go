@@ -52,7 +52,7 @@ func (m *marks) take(producer string, first uint64, count int, offset int64) (t 
 	if m.byProducer == nil {
 		m.byProducer = make(map[string]mark)
 	}
-	end := first + uint64(count) //nolint:gosec // the decoder bounds count
+	end := first + uint64(count)
 	k, known := m.byProducer[producer]
 	k.offset = offset
 	switch {

@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-//nolint:gosec // deduplication tokens are no credentials
 func TestPlan(t *testing.T) {
 	note := func(intent, verdicts int64, lineage string) commitNote {
 		return commitNote{intent: intent, verdicts: verdicts, lineage: lineage}

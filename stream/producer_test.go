@@ -62,7 +62,7 @@ func onLog(t *testing.T, c Connection) (ids []string, partitionOf map[string]int
 				if want := max(next[key], 1); info.First != want {
 					t.Errorf("record at %d/%d begins with number %d, want %d", r.Partition, r.Offset, info.First, want)
 				}
-				next[key] = info.First + uint64(info.Count) //nolint:gosec // positive
+				next[key] = info.First + uint64(info.Count)
 				for _, ev := range b.Events(nil) {
 					ids = append(ids, string([]byte(ev.ID)))
 					partitionOf[string([]byte(ev.Site))] = r.Partition
@@ -187,7 +187,7 @@ func TestLedgerUnderOverload(t *testing.T) {
 	var refuse atomic.Bool
 	k.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		k.KeepControl()
-		k.SleepControl(func() { time.Sleep(5 * time.Millisecond) })
+		k.SleepControl(func() { pause(context.Background(), 5*time.Millisecond) })
 		if !refuse.CompareAndSwap(true, false) {
 			return nil, nil, false
 		}
@@ -230,7 +230,7 @@ func TestLedgerUnderOverload(t *testing.T) {
 		t.Errorf("ledger %+v: want %d produced, some too large, slow and refused", l, emitted.Load()+1)
 	}
 	ids, _, _ := countLog(t, c)
-	if uint64(ids) != l.Delivered { //nolint:gosec // a count
+	if uint64(ids) != l.Delivered {
 		t.Errorf("%d events on the log, %d booked as delivered", ids, l.Delivered)
 	}
 	sum := series(t, reg, "weir_events_delivered_total")["replay"]

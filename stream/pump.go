@@ -152,7 +152,7 @@ func (o *owner) insert(ctx context.Context, token string, b *Batch) error {
 	for {
 		err := o.cfg.Store.Insert(ctx, token, b)
 		if err == nil {
-			o.rows.Add(uint64(b.Rows)) //nolint:gosec // a count
+			o.rows.Add(uint64(b.Rows))
 			o.metrics.rows.WithLabelValues(o.cfg.Topic).Add(float64(b.Rows))
 			o.storeErr.Store(nil)
 			return nil
@@ -160,7 +160,7 @@ func (o *owner) insert(ctx context.Context, token string, b *Batch) error {
 		text := err.Error()
 		o.storeErr.Store(&text)
 		if _, permanent := errors.AsType[permanentError](err); permanent {
-			o.count(causeRejected, uint64(b.Rows)) //nolint:gosec // a count
+			o.count(causeRejected, uint64(b.Rows))
 			o.log.Error("the store refuses a range for good; its rows are lost to the store", "topic", b.Topic,
 				"partition", b.Partition, "from", b.From, "to", b.To, "rows", b.Rows, "err", err)
 			return nil

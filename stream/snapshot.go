@@ -95,8 +95,8 @@ func writeSnapshot(w io.Writer, m *snapshotMeta, engine func(io.Writer) error) e
 	buf := bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10)
 	head := append([]byte(nil), snapshotMagic...)
 	head = binary.BigEndian.AppendUint32(head, snapshotVersion)
-	head = binary.BigEndian.AppendUint32(head, uint32(len(meta.buf))) //nolint:gosec // maps are bounded
-	_, _ = buf.Write(head)                                            // a bufio.Writer keeps its error for Flush
+	head = binary.BigEndian.AppendUint32(head, uint32(len(meta.buf)))
+	_, _ = buf.Write(head) // a bufio.Writer keeps its error for Flush
 	_, _ = buf.Write(meta.buf)
 	if err := engine(buf); err != nil {
 		return fmt.Errorf("engine state: %w", err)
@@ -168,7 +168,7 @@ func readSnapshotMeta(r io.Reader) (*snapshotMeta, error) {
 	}
 	s := &stateReader{buf: body}
 	m := &snapshotMeta{topic: s.text()}
-	m.partition = int32(s.int()) //nolint:gosec // compared with the wanted partition by the caller
+	m.partition = int32(s.int())
 	m.offset = s.int()
 	m.stored = s.int()
 	m.lineage = s.text()

@@ -117,12 +117,12 @@ func TestCorruptSnapshotFallsBackToTheOneBefore(t *testing.T) {
 			t.Fatal("no snapshot was written")
 		}
 		newest := slices.Max(files)
-		b, err := os.ReadFile(newest) //nolint:gosec // the test made it
+		b, err := os.ReadFile(newest)
 		if err != nil {
 			t.Fatal(err)
 		}
 		b[len(b)/2] ^= 1
-		if err := os.WriteFile(newest, b, 0o600); err != nil { //nolint:gosec // the test made it
+		if err := os.WriteFile(newest, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

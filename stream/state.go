@@ -56,11 +56,11 @@ func (r *stateReader) int() int64 {
 // that a false length allocates nothing.
 func (r *stateReader) count(limit int) int {
 	v := r.uint()
-	if v > uint64(limit) || v > uint64(len(r.buf)) { //nolint:gosec // limit is a positive constant
+	if v > uint64(limit) || v > uint64(len(r.buf)) {
 		r.fail(fmt.Sprintf("length %d over its bound", v))
 		return 0
 	}
-	return int(v) //nolint:gosec // bounded above
+	return int(v)
 }
 
 func (r *stateReader) text() string {

@@ -117,7 +117,6 @@ func storeChild() error {
 
 var storeMu sync.Mutex
 
-//nolint:gosec // files below the test's own directory
 func storeRows(dir, token string, body []byte) error {
 	storeMu.Lock()
 	defer storeMu.Unlock()

@@ -120,7 +120,7 @@ type Report struct {
 func (p *Plan) Run(ctx context.Context) (Report, error) {
 	began := time.Now()
 	rep := Report{ByPoint: make(map[string]int), Services: make(map[string]int)}
-	random := rand.New(rand.NewPCG(p.Seed, 1)) //nolint:gosec // repeatable, not secret
+	random := rand.New(rand.NewPCG(p.Seed, 1))
 	defer func() {
 		for _, s := range p.Services {
 			s.Kill()
