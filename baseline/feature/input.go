@@ -55,6 +55,8 @@ type Input struct {
 	ObjectName, GroupName string
 	// User tells those who act on an object apart: see Stats.Users.
 	User uint64
+	// Novel: the group appeared lately on a site that is known well.
+	Novel bool
 	// Session is the session's hash, or address and fingerprint on plain logs.
 	Session uint64
 

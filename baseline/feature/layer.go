@@ -205,6 +205,10 @@ func user(in *Input) uint64 {
 	return uint64(k[event.KindClientFingerprint])
 }
 
+// novelSeconds is how long a group (an e-mail domain, an issuer range) counts as
+// new on a site that had been watched for two days before it appeared.
+const novelSeconds = 4 * 86400
+
 // unowned says that no proved owner has ever used this software.
 func (l *Layer) unowned(in *Input) bool {
 	f := uint64(in.Event.Keys[event.KindFingerprint])
@@ -275,6 +279,13 @@ func (l *Layer) attempt(in *Input) {
 		in.ByGroup = l.row(SubjectGroup, sketch.Join(in.Site.Key, in.Group), in)
 		in.GroupStep = in.ByGroup.step(in)
 		in.ByGroup.count(in, &in.GroupStep)
+		// The row of no role lives as long as the table: when was it first seen?
+		ever, _ := l.stats.Get(statsKey(SubjectGroup, sketch.Join(in.Site.Key, in.Group), event.RoleNone), in.Sec)
+		if ever.Val.First == 0 {
+			ever.Val.First = in.Sec
+		}
+		age := in.Sec - min(in.Sec, ever.Val.First)
+		in.Novel = age < novelSeconds && in.Sec-min(in.Sec, in.Site.First) >= age+2*86400
 	}
 	l.tool(in)
 }

@@ -83,8 +83,10 @@ type Site struct {
 	// another; Unowned[role][n] how many attempts from a new session, by a program
 	// with n sessions before, were made with a program that has no proved owner.
 	// Spread[role][n] is how many objects that n+1 users acted on saw another.
-	Reach   [event.NumRoles][16]sketch.Cell
-	Spread  [event.NumRoles][16]sketch.Cell
+	Reach  [event.NumRoles][16]sketch.Cell
+	Spread [event.NumRoles][16]sketch.Cell
+	// Fashion[role][n] is Spread for groups that are new on the site.
+	Fashion [event.NumRoles][16]sketch.Cell
 	Unowned [event.NumRoles][8]sketch.Cell
 	// GroupFail is the failure urn of object groups (card BINs, phone prefixes).
 	GroupFail [event.NumRoles]sketch.Urn
@@ -142,6 +144,7 @@ func newSite(key uint64) *Site {
 		}
 		for n := range s.Spread[role] {
 			s.Spread[role][n] = sketch.NewCell(uint32(250+40*n), 20)
+			s.Fashion[role][n] = sketch.NewCell(uint32(200+25*n), 20)
 		}
 		for n := range s.Unowned[role] {
 			s.Unowned[role][n] = sketch.NewCell(uint32(300-30*n), 20)

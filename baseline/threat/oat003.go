@@ -10,7 +10,7 @@ import "github.com/weirproject/weir/stream/event"
 // Blind spots: collusion of the provider; impressions outside the site.
 type oat003 struct{}
 
-var oat003Trial = trial{objects: true, volume: true, cohort: true}
+var oat003Trial = trial{objects: true, volume: true, cohort: true, group: true}
 
 // partUnfinished replaces the unused part of changed secrets.
 const partUnfinished = partSecrets

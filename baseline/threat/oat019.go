@@ -8,7 +8,7 @@ import "github.com/weirproject/weir/stream/event"
 // Blind spots: farms of people with an own browser each.
 type oat019 struct{}
 
-var oat019Trial = trial{objects: true, volume: true, cohort: true}
+var oat019Trial = trial{objects: true, volume: true, cohort: true, group: true}
 
 func (oat019) Facts() Facts {
 	return Facts{
@@ -21,8 +21,15 @@ func (oat019) Facts() Facts {
 func (oat019) Observe(o *Observation) { oat019Trial.observe(o) }
 
 func (oat019) Cap(o *Observation, s Subject) (event.Action, string) {
-	if s == Tool {
+	switch s {
+	case Tool:
 		return toolCap(o)
+	case Group:
+		if g := o.In.ByGroup; g.Users.Bits() < 6 {
+			return event.ActionObserve, "fewer than 6 accounts with the new e-mail domain"
+		}
+		return event.ActionChallenge, "an e-mail domain is challenged, never blocked"
+	default:
 	}
 	if a := o.In.ByActor; a.Objects.Bits() < 4 || a.N+a.Refused < 4 {
 		return event.ActionObserve, "fewer than 4 accounts: a family"

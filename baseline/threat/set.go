@@ -322,6 +322,14 @@ func (s *Set) learn(in *feature.Input) {
 		n := sessionsBefore(in.ByTool)
 		in.Site.Unowned[in.Role][min(n, 7)].Add(s.obs.Unowned())
 	}
+	if in.ByGroup != nil && in.Novel && in.GroupStep.NewUser {
+		fashion := &in.Site.Fashion[in.Role]
+		n := usersBefore(in.ByGroup)
+		fashion[min(n, 15)].Seen()
+		if n > 0 {
+			fashion[min(n-1, 15)].Again()
+		}
+	}
 	if g := in.ByGroup; g != nil && in.GroupStep.Known && in.GroupStep.N < 40 {
 		in.Site.GroupFail[in.Role].Learn(in.GroupStep.N, in.GroupStep.Fail, in.GroupStep.Failed)
 	}

@@ -56,6 +56,23 @@ func (o *Observation) spread(part int) {
 	o.Add(Object, part, nats, milli(obj.Users.Count()), int32(1000+p0/1000))
 }
 
+// fashion adds the ratio for one more user of a group that is new on the site (an
+// e-mail domain, a range of numbers), against the learned share of new groups
+// that became so popular.
+func (o *Observation) fashion(part int) {
+	in := o.In
+	if in.ByGroup == nil || !in.Novel || !in.GroupStep.NewUser {
+		return
+	}
+	n := usersBefore(in.ByGroup)
+	if n == 0 {
+		return
+	}
+	p0 := in.Site.Fashion[in.Role][min(n-1, 15)].Share()
+	nats := sketch.LnRatio(980000, uint64(min(p0, 980000)))
+	o.Add(Group, part, nats, milli(in.ByGroup.Users.Count()), int32(1000+p0/1000))
+}
+
 // trial is the common test of threats that try objects (accounts, cards, codes,
 // numbers) one after the other. Its parts have fixed indexes.
 type trial struct {
@@ -122,7 +139,10 @@ func (t trial) observe(o *Observation) {
 	if t.places && in.ByObject != nil {
 		t.place(o)
 	}
-	if t.group && in.ByGroup != nil && st.Known {
+	if t.group {
+		o.fashion(partPlaces)
+	}
+	if t.group && t.outcomes && in.ByGroup != nil && st.Known {
 		g, gs := in.ByGroup, &in.GroupStep
 		p0 := in.Site.GroupFail[in.Role].Share(gs.N, gs.Fail)
 		p0 = max(p0, in.Site.FamiliarFail[in.Role].PPM())
