@@ -127,7 +127,11 @@ func (e *enforcing) run(ctx context.Context, loaded int) {
 	after, drained := context.WithCancel(context.WithoutCancel(ctx))
 	e.group.Go(func() error {
 		defer drained()
-		return e.server.Run(ctx)
+		err := e.server.Run(ctx)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: choose another with --listen ADDR", err)
+		}
+		return err
 	})
 	e.group.Go(func() error { return e.events.Run(after) })
 	e.group.Go(func() error { return e.decisions.Run(after) })

@@ -26,6 +26,9 @@ type operator struct {
 	keys *flow.Keyring
 }
 
+// boundOperator marks a verdict that a person gave.
+const boundOperator = "operator"
+
 // controlTimeout bounds the way of a change through the log and back.
 const controlTimeout = 10 * time.Second
 
@@ -59,7 +62,7 @@ func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
 	v := &verdict.Verdict{
 		ID: "v_" + hex.EncodeToString(id[:]), Revision: 1, Site: site, Scope: verdict.ScopeActor, Action: action,
 		Time: verdict.Time(now.UnixNano()), Expires: verdict.Time(now.Add(span).UnixNano()), Mode: event.ModeEnforce,
-		Threats: []verdict.Threat{}, Confidence: 1_000_000, Bound: "operator",
+		Threats: []verdict.Threat{}, Confidence: 1_000_000, Bound: boundOperator,
 		Binds:  []verdict.Group{{All: []verdict.Bind{{Kind: q.Kind, Value: o.keys.Pseudonym(q.Kind, flow.Normalise(q.Kind, q.Value))}}}},
 		Engine: baseline.Version,
 		Evidence: verdict.Evidence{
@@ -137,7 +140,7 @@ func (o *operator) send(ctx context.Context, c *verdict.Control, done func(*verd
 func (p *processor) replay(ctx context.Context, v *verdict.Verdict) *admin.Replay {
 	out := &admin.Replay{}
 	rng := v.Evidence.Range
-	if rng.Topic == "" {
+	if rng.Topic == "" || v.Bound == boundOperator {
 		out.Difference = "the verdict was added by hand: there is nothing to compute"
 		return out
 	}

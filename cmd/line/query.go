@@ -113,7 +113,7 @@ func (p *processor) findVerdict(ctx context.Context, id string) (*verdict.Verdic
 	if v := p.feed.Get(id); v != nil {
 		return v, nil
 	}
-	store, err := p.store.now()
+	store, err := p.store.soon(ctx)
 	if err != nil {
 		return nil, &admin.Error{Status: http.StatusServiceUnavailable, Err: err}
 	}
@@ -181,7 +181,7 @@ func (p *processor) explanation(ctx context.Context, id string) (*admin.Explanat
 }
 
 func (p *processor) explainRequest(ctx context.Context, e *admin.Explanation) error {
-	store, err := p.store.now()
+	store, err := p.store.soon(ctx)
 	if err != nil {
 		return &admin.Error{Status: http.StatusServiceUnavailable, Err: err}
 	}

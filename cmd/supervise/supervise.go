@@ -360,5 +360,8 @@ func (s *Supervisor) tail(name string) string {
 		return ""
 	}
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if why, ok := strings.CutPrefix(lines[len(lines)-1], "weir: "); ok {
+		return why // what the part itself gives as the reason
+	}
 	return strings.Join(lines[max(0, len(lines)-3):], " | ")
 }
