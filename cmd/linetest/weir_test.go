@@ -302,8 +302,14 @@ func decode(t *testing.T, text string, v any) {
 // until polls cond and fails the test when it does not hold in time.
 func until(t *testing.T, d time.Duration, what string, cond func() bool) {
 	t.Helper()
+	untilEvery(t, 20*time.Millisecond, d, what, cond)
+}
+
+// untilEvery is until with another pace.
+func untilEvery(t *testing.T, pace, d time.Duration, what string, cond func() bool) {
+	t.Helper()
 	deadline := time.After(d)
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for !cond() {
 		select {
