@@ -39,10 +39,13 @@ type Lag struct {
 
 // Site is what a part knows of one site.
 type Site struct {
-	Name     string   `json:"name"`
-	Mode     string   `json:"mode,omitempty"`
-	Maturity string   `json:"maturity,omitempty"`
-	Missing  []string `json:"missing_roles,omitempty"`
+	Name     string `json:"name"`
+	Mode     string `json:"mode,omitempty"`
+	Maturity string `json:"maturity,omitempty"`
+	// Detectors are those that work; Missing says which roles the others need,
+	// and with which roles those that work would see more.
+	Detectors []string `json:"detectors,omitempty"`
+	Missing   []string `json:"missing_roles,omitempty"`
 }
 
 // Status is the whole answer of /v1/status.

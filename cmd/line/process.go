@@ -8,26 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weirproject/weir/baseline"
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/supervise"
 	"github.com/weirproject/weir/stream"
-	"github.com/weirproject/weir/stream/event"
-	"github.com/weirproject/weir/stream/verdict"
 	"github.com/weirproject/weir/stream/wire"
 )
-
-// engine lets stream drive a baseline.Engine.
-type engine struct{ *baseline.Engine }
-
-// Observe implements stream.Engine.
-func (e engine) Observe(ev *event.Event, pos verdict.Position) stream.Result {
-	r := e.Engine.Observe(ev, pos)
-	return stream.Result{Actor: r.Actor, Route: r.Route, Verdicts: r.Verdicts}
-}
-
-// newEngine makes the engine of one partition.
-func newEngine(int32) stream.Engine { return engine{baseline.New(baseline.Config{})} }
 
 // Process runs the processor role: it owns partitions of weir.events, feeds the
 // engine and the store, and answers questions about both.
@@ -54,6 +39,7 @@ type processor struct {
 	groups   []*stream.Group
 	control  *stream.Publisher
 	snapshot *stream.Directory
+	sites    siteBook
 }
 
 func (p *processor) build(ctx context.Context) error {
@@ -73,7 +59,7 @@ func (p *processor) build(ctx context.Context) error {
 	p.snapshot = stream.NewDirectory(p.Config.Process.Snapshots)
 	member := node() + "-process"
 	for _, c := range []stream.GroupConfig{
-		{NewEngine: newEngine, Store: eventTable{p.store}, Snapshots: p.snapshot, FlushInterval: time.Second},
+		{NewEngine: p.sites.newEngine, Store: eventTable{p.store}, Snapshots: p.snapshot, FlushInterval: time.Second},
 		{Topic: stream.TopicVerdicts, Group: "weir-verdicts", Store: verdictTable{p.store}},
 		{Topic: stream.TopicDecisions, Group: "weir-decisions", Store: decisionTable{p.store}},
 	} {
@@ -120,7 +106,7 @@ func (p *processor) follow(_ context.Context, recs []stream.Record) error {
 const lagLimit = 30 * time.Second
 
 func (p *processor) report() admin.Report {
-	rep := admin.Report{Verdicts: len(p.feed.InForce())}
+	rep := admin.Report{Verdicts: len(p.feed.InForce()), Sites: sites(p.Config, p.sites.all())}
 	losses := map[string]int64{}
 	for _, g := range p.groups {
 		for _, s := range g.Status() {

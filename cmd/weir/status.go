@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,8 +100,11 @@ func printStatus(w io.Writer, st *admin.Status) {
 		}
 		for _, s := range r.Sites {
 			_, _ = fmt.Fprintf(w, "  site   %-10s mode %s  %s\n", s.Name, s.Mode, s.Maturity)
-			if len(s.Missing) > 0 {
-				_, _ = fmt.Fprintf(w, "             missing roles: %v\n", s.Missing)
+			if len(s.Detectors) > 0 {
+				_, _ = fmt.Fprintf(w, "             detectors at work: %s\n", strings.Join(s.Detectors, " "))
+			}
+			for _, m := range s.Missing {
+				_, _ = fmt.Fprintf(w, "             missing roles: %s\n", m)
 			}
 		}
 		for _, n := range r.Notes {
