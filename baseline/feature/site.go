@@ -123,6 +123,11 @@ func (s *Share) PPM() uint32 {
 	return uint32(uint64(s.Ones) * 900000 / uint64(s.All))
 }
 
+// personal are the roles whose object belongs to one person or household.
+var personal = [event.NumRoles]bool{
+	event.RolePayAuth: true, event.RolePayout: true, event.RoleTransfer: true, event.RoleAddressChange: true, event.RoleOTPSend: true,
+}
+
 // newSite fills the priors.
 func newSite(key uint64) *Site {
 	s := &Site{Key: key}
@@ -143,7 +148,11 @@ func newSite(key uint64) *Site {
 			s.Reach[role][n] = sketch.NewCell(uint32(min(900, 400+60*n)), 20)
 		}
 		for n := range s.Spread[role] {
+			// Cards, payees, addresses and numbers are personal; items are not.
 			s.Spread[role][n] = sketch.NewCell(uint32(250+40*n), 20)
+			if personal[role] {
+				s.Spread[role][n] = sketch.NewCell(uint32(80+40*n), 20)
+			}
 			s.Fashion[role][n] = sketch.NewCell(uint32(200+25*n), 20)
 		}
 		for n := range s.Unowned[role] {

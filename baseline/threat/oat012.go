@@ -35,7 +35,7 @@ func (oat012) Observe(o *Observation) {
 	case actor.Unfamiliar:
 		o.Add(Actor, partStrange, 2300, 1000, 50)
 		if in.ByObject != nil {
-			o.Add(Object, partStrange, 1200, milli(in.ByObject.Sessions.Count()), 50)
+			o.Add(Object, partStrange, 2000, milli(in.ByObject.Sessions.Count()), 50)
 		}
 	case actor.Familiar:
 		o.Add(Actor, partStrange, -3000, 0, 50)
