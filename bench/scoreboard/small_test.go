@@ -8,7 +8,7 @@ import (
 // fails on a drop beyond noise. The figures of the day it was written stand
 // beside the bounds; docs/scoreboard.md has the ones that count.
 func TestSmallScoreboard(t *testing.T) {
-	runs, err := Suite("small")
+	runs, err := Suite("small", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,8 +120,12 @@ func (l *Line) complain(w io.Writer) {
 	}
 }
 
-// Suite lists the runs of a name: "small" (CI), "dev", "validation", "test".
-func Suite(name string) ([]Run, error) {
+// Suite lists the runs of a name: "small" (CI), "dev", "validation", "test", with
+// populations of so many people (0: 8000).
+func Suite(name string, size int) ([]Run, error) {
+	if size == 0 {
+		size = 8000
+	}
 	split, ok := map[string]scenario.Split{"small": scenario.Development, "dev": scenario.Development, "validation": scenario.Validation, "test": scenario.Test}[name]
 	if !ok {
 		return nil, fmt.Errorf("suite %q is not known, want small, dev, validation or test", name)
@@ -139,7 +143,6 @@ func Suite(name string) ([]Run, error) {
 		return runs, nil
 	}
 	for i, v := range []people.Variant{people.Normal, people.Shifted, people.Hostile} {
-		size := 8000
 		quiet := add("shop", "quiet-"+string(v), 10+i, size, 7, 2, v)
 		quiet.Config.Release = true
 		storm := add("shop", "storm-"+string(v), 20+i, size, 4, 2, v)
@@ -152,7 +155,7 @@ func Suite(name string) ([]Run, error) {
 		add("blog", "blog-"+string(v), 80+i, size, 2, 0, v, "all@0.1")
 	}
 	for i := range 20 {
-		add("shop", fmt.Sprintf("rotating-%d", i), 100+i, 3000, 4, 2, people.Normal, "OAT-008:rotating@3.3")
+		add("shop", fmt.Sprintf("rotating-%d", i), 100+i, min(size, 3000), 4, 2, people.Normal, "OAT-008:rotating@3.3")
 	}
 	return runs, nil
 }

@@ -37,7 +37,7 @@ func run(args []string, out io.Writer) error {
 	split := fs.String("split", "development", "development, validation or test")
 	seed := fs.Int("seed", 1, "first seed")
 	seeds := fs.Int("seeds", 1, "number of seeds")
-	n := fs.Int("people", 3000, "size of the population")
+	n := fs.Int("people", 3000, "size of each population")
 	days := fs.Int("days", 4, "days of traffic")
 	learn := fs.Int("learn", 2, "days that only teach")
 	variant := fs.String("population", "normal", "normal, shifted or hostile")
@@ -59,7 +59,7 @@ func run(args []string, out io.Writer) error {
 	}
 	var runs []scoreboard.Run
 	if *suite != "" {
-		all, err := scoreboard.Suite(*suite)
+		all, err := scoreboard.Suite(*suite, *n)
 		if err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func run(args []string, out io.Writer) error {
 		}
 		defer f.Close()
 		out = f
-		if err := preface(f, *suite); err != nil {
+		if err := preface(f, *suite, *n); err != nil {
 			return err
 		}
 	}
@@ -99,19 +99,19 @@ func run(args []string, out io.Writer) error {
 }
 
 // preface says what the figures are and how to get them again.
-func preface(w io.Writer, suite string) error {
+func preface(w io.Writer, suite string, size int) error {
 	_, err := fmt.Fprintf(w, `# Scoreboard
 
 What the engine and the enforcer did with simulated traffic they were not tuned on: suite %q, seeds and populations of bench/traffic/scenario
 that no tuning run uses. Every figure is about this simulator; no labelled real traffic was available. Made by
 
-    cd bench && go run ./scoreboard/cmd/scoreboard -suite %s -peers -out ../docs/scoreboard.md
+    cd bench && go run ./scoreboard/cmd/scoreboard -suite %s -people %d -peers -out ../docs/scoreboard.md
 
 An attempt counts as acted on when the request itself was refused, challenged, slowed or redirected on arrival, by verdicts given before it
 arrived. People are counted by session; normal, shifted and hostile populations are summed. Sections: quiet (five days after two of learning,
 with a release), storm (flash sale, outage, slow log-ins and a release in one day), plain, evasive and hard (all 21 threats at that level),
 first-day (no learning at all), rotating (400 log-ins, 12 accounts, 90 minutes, address, fingerprint and cookie changing), log (the shop as an
 access log without a map, no attack), blog (a site of which only an access log is known; the level is the attack's family).
-`, suite, suite)
+`, suite, suite, size)
 	return err
 }
