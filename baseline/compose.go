@@ -2,6 +2,7 @@ package baseline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ func bits(nats int32) verdict.Milli { return verdict.Milli(int64(nats) * 14427 /
 func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, why string) verdict.Verdict {
 	v := verdict.Verdict{
 		ID: idText(c.Verdict), Revision: c.Revision, Site: s.name, Time: verdict.Time(in.Now), Expires: verdict.Time(c.Expires),
-		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(c, f), Bound: "model",
+		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(s, c, f), Bound: "model",
 		Binds: e.groups(in, c), Engine: Version,
 		Baseline: fmt.Sprintf("b_%016x", sketch.Join(s.state.Key, s.state.Events>>12)),
 		Maturity: e.maturity(s, in),
@@ -78,12 +79,17 @@ func (e *Engine) named(c *threat.Case) uint32 {
 }
 
 // threats lists the case's threat first and then the others that are named.
-func (e *Engine) threats(c *threat.Case, f *threat.Facts) []verdict.Threat {
+func (e *Engine) threats(s *site, c *threat.Case, f *threat.Facts) []verdict.Threat {
 	list := []verdict.Threat{f.Threat}
 	for i := range e.set.Facts() {
 		if i != int(c.Threat) && c.Named&(1<<i) != 0 {
 			list = append(list, e.set.Facts()[i].Threat)
 		}
+	}
+	// A site without a flow map shows failed log-ins but no account: whether one
+	// account was guessed at or many were tried, nobody can tell.
+	if s.state.Declared == 0 && slices.Contains(list, "OAT-007") && !slices.Contains(list, "OAT-008") {
+		list = append(list, "OAT-008")
 	}
 	return list
 }

@@ -30,6 +30,9 @@ func attemptParts(o *Observation) {
 	st, a := &in.ActorStep, in.ByActor
 	nats, want := o.Failure(st.N, st.Fail, 970000)
 	o.Add(Actor, 0, nats, milli(uint32(a.Fail)), int32(uint32(a.N)*uint32(want)))
+	if in.Guessed && in.Object == 0 {
+		return // a log names no account: that it does not change says nothing
+	}
 	if st.Tries > 0 {
 		k := before(a.Switch, st.Switched)
 		nats, want = o.Urn(feature.UrnSwitch, st.Tries-1, k, st.Switched, switching(st.Tries-1, k))

@@ -27,7 +27,7 @@ func (oat011) Facts() Facts {
 func (oat011) Observe(o *Observation) {
 	in := o.In
 	p, c := &in.Page, in.Conduct
-	if !p.Page || p.Missing || in.Event.Method != http.MethodGet || in.Refused {
+	if !p.Page || p.Missing && !p.Ordered || in.Event.Method != http.MethodGet || in.Refused {
 		return
 	}
 	if in.ByTool != nil && !in.Chain {
