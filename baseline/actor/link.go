@@ -87,9 +87,9 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 	for k := range r.candidates[:r.count] {
 		c := &r.candidates[k]
 		a := &r.arena[c.actor]
-		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 && (a.Returned > 0 || q.Session != 0 || !q.Attempt) {
+		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 && (a.Returned > 0 || q.Session != 0 || !q.Attempt) && !r.toolish(q) {
 			// An actor never spans two proved owners, unless nothing there ever returns
-			// a session: a tool that goes through accounts.
+			// a session or nobody owns the program: a tool that goes through accounts.
 			c.weight -= 6000
 		}
 		if c.types&^(1<<Fingerprint|1<<Template) == 0 && (!q.Attempt || a.Role != q.Role) {
@@ -123,6 +123,12 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 		i = r.mergeOthers(q, fam, best, prior, i)
 	}
 	return i, false, r.candidates[best].types
+}
+
+// toolish says that a program tries something that no proved owner uses.
+func (r *Resolver) toolish(q *Request) bool {
+	row := r.rows[Fingerprint]
+	return q.Mature && q.Attempt && row != nil && r.ownersOf(&row.Val, epochOf(q.Now)) == 0
 }
 
 // Strong says that a resolution rests on a session, a device or an owned

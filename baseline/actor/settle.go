@@ -22,7 +22,8 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 		return res.Actor
 	}
 	a := &r.arena[res.Actor]
-	if ans.Proof && ans.Success && ans.Trusted && !ans.Refused && a.Own != 0 && a.Own != q.Claimed && res.Types&strong == 0 && a.Returned >= 1 {
+	if ans.Proof && ans.Success && ans.Trusted && !ans.Refused && a.Own != 0 && a.Own != q.Claimed && res.Types&strong == 0 &&
+		a.Returned >= 1 && !r.toolish(q) {
 		res.Actor = r.create(q)
 		a = &r.arena[res.Actor]
 	}

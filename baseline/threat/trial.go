@@ -199,8 +199,8 @@ func toolCap(o *Observation) (event.Action, string) {
 	in := o.In
 	t := in.ByTool
 	switch {
-	case t.Clients.Bits() < 4 && t.Sessions.Bits() < 6:
-		return event.ActionObserve, "the program was seen from fewer than 4 addresses and 6 sessions"
+	case t.Clients.Bits() < 4:
+		return event.ActionObserve, "the program was seen from fewer than 4 addresses"
 	case !o.Unowned():
 		return event.ActionObserve, "proved owners use the same program"
 	case t.Success*2 > t.N:

@@ -47,8 +47,8 @@ func webCap(o *Observation, s Subject, enough, massive bool, why string) (event.
 // likePeople says that the actor's software is what proved owners use too, and
 // that it has not yet asked for more than somebody who opens many tabs.
 func (o *Observation) likePeople() bool {
-	in := o.In
-	return o.Mature() && !in.Unowned && in.Site.Headers != 0 && (in.Conduct.Pages < 80 || in.Conduct.Last-in.Conduct.Begin < 120)
+	in, c := o.In, o.In.Conduct
+	return o.Mature() && !in.Unowned && in.Site.Headers != 0 && (c.Pages < 80 || c.Last-c.Begin < 120 || c.GapMean > 4000 && c.Pages < 300)
 }
 
 // softwareCap holds verdicts about software to software that nobody owns and that
