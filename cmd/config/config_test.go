@@ -221,6 +221,12 @@ func TestDiffClassifiesChanges(t *testing.T) {
 	if got := a.Diff(&a); got != nil {
 		t.Errorf("no change: %+v", got)
 	}
+	// What was read once more may have an empty list where there was none.
+	c := config.Default()
+	c.Kafka.Brokers, a.Sites, c.Sites = []string{}, []config.Site{{Name: "x"}}, []config.Site{{Name: "x", Hosts: []string{}}}
+	if got := c.Diff(&a); got != nil {
+		t.Errorf("empty lists: %+v", got)
+	}
 }
 
 func TestSchema(t *testing.T) {

@@ -241,7 +241,7 @@ func (c *Config) Diff(old *Config) []Change {
 
 func diff(old, now reflect.Value, path string, reload bool) (out []Change) {
 	if now.Kind() != reflect.Struct || isScalar(now) {
-		if !reflect.DeepEqual(old.Interface(), now.Interface()) {
+		if !same(old, now) {
 			out = append(out, Change{Path: path, Reload: reload})
 		}
 		return out
@@ -253,4 +253,34 @@ func diff(old, now reflect.Value, path string, reload bool) (out []Change) {
 		}
 	}
 	return out
+}
+
+// same compares as a reader of the file does: an empty list is a missing one.
+func same(a, b reflect.Value) bool {
+	switch {
+	case isScalar(a):
+		return reflect.DeepEqual(a.Interface(), b.Interface())
+	case a.Kind() == reflect.Slice || a.Kind() == reflect.Map:
+		if a.Len() == 0 && b.Len() == 0 {
+			return true
+		}
+		if a.Len() != b.Len() || a.Kind() == reflect.Map {
+			return reflect.DeepEqual(a.Interface(), b.Interface())
+		}
+		for i := range a.Len() {
+			if !same(a.Index(i), b.Index(i)) {
+				return false
+			}
+		}
+		return true
+	case a.Kind() == reflect.Struct:
+		for i := range a.NumField() {
+			if a.Type().Field(i).IsExported() && !same(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
+	default:
+		return reflect.DeepEqual(a.Interface(), b.Interface())
+	}
 }

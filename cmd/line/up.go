@@ -34,6 +34,8 @@ type UpOptions struct {
 	Demo bool
 	// Partitions of each topic, when they are made.
 	Partitions int
+	// Reload returns the configuration as it is now, checked, on SIGHUP.
+	Reload func() (*config.Loaded, error)
 }
 
 // up is the supervisor of one machine's line.
@@ -54,6 +56,8 @@ type up struct {
 // Up runs the whole line on this machine until ctx ends, then stops every part.
 func Up(ctx context.Context, env Env, opt UpOptions) error {
 	u := &up{Env: env, opt: opt, began: time.Now()}
+	hup, stopHangUp := onHangUp()
+	defer stopHangUp()
 	release, err := u.prepare()
 	if err != nil {
 		return err
@@ -73,6 +77,7 @@ func Up(ctx context.Context, env Env, opt UpOptions) error {
 		}
 		return err
 	})
+	g.Go(func() error { return u.reload(ctx, hup) })
 	g.Go(func() error {
 		<-ctx.Done()
 		_, _ = fmt.Fprintln(opt.Out, "stopping")

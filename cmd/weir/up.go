@@ -31,7 +31,8 @@ func newUp(g *global) *cobra.Command {
 		Short: "Run the whole line on this machine",
 		Long: `Starts the log, the store, the processor, the ingress and, where configured, the
 collectors and sinks, as separate processes, and restarts one that dies. Prints a
-line per part with its ports, then "ready". Ctrl-C ends them all.
+line per part with its ports, then "ready". Ctrl-C ends them all; SIGHUP reads the
+configuration again and says what only a restart can change.
 
 Without kafka.brokers the log is an embedded single-node one, without
 clickhouse.addr the store is an embedded ClickHouse: for evaluation and small
@@ -72,11 +73,8 @@ func runUp(cmd *cobra.Command, g *global, f *upFlags) error {
 			return err
 		}
 	}
-	if err := f.apply(cfg); err != nil {
+	if err := f.complete(cfg); err != nil {
 		return err
-	}
-	if err := cfg.Validate(); err != nil {
-		return fmt.Errorf("configuration:\n%w", err)
 	}
 	if !line.Watches(cfg) {
 		return usagef(`nothing to watch yet. Type one of
@@ -94,7 +92,24 @@ func runUp(cmd *cobra.Command, g *global, f *upFlags) error {
 	}
 	defer func() { _ = logFile.Close() }()
 	env.Log = g.logger(logFile)
-	return line.Up(cmd.Context(), env, line.UpOptions{Out: cmd.OutOrStdout(), Demo: f.demo, Partitions: f.partitions})
+	return line.Up(cmd.Context(), env, line.UpOptions{Out: cmd.OutOrStdout(), Demo: f.demo, Partitions: f.partitions, Reload: func() (*config.Loaded, error) {
+		now, err := g.load()
+		if err == nil {
+			err = f.complete(now)
+		}
+		return now, err
+	}})
+}
+
+// complete puts the flags over the configuration and checks the whole.
+func (f *upFlags) complete(cfg *config.Loaded) error {
+	if err := f.apply(cfg); err != nil {
+		return err
+	}
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configuration:\n%w", err)
+	}
+	return nil
 }
 
 // openLog is where the supervisor's own log goes; the terminal shows the parts.
