@@ -44,7 +44,7 @@ type processor struct {
 
 func (p *processor) build(ctx context.Context) error {
 	var err error
-	p.store = newTables(p.Env)
+	p.store = newTables(p.Env, p.metrics)
 	p.metrics.MustRegister(p.store.rejected)
 	// The store stays connected until the owners have handed over.
 	after, handedOver := context.WithCancel(context.WithoutCancel(ctx))

@@ -28,6 +28,9 @@ type storeFile struct {
 type tables struct {
 	env      Env
 	rejected *prometheus.CounterVec
+	metrics  *prometheus.Registry
+	// counted are the connected store's metrics; each store has its own.
+	counted *prometheus.Registry
 
 	mu      sync.Mutex
 	store   *clickhouse.Store
@@ -37,9 +40,9 @@ type tables struct {
 
 var errStoreAway = errors.New("not reachable yet")
 
-func newTables(env Env) *tables {
+func newTables(env Env, metrics *prometheus.Registry) *tables {
 	t := &tables{
-		env: env, err: errStoreAway, changed: make(chan struct{}),
+		env: env, metrics: metrics, err: errStoreAway, changed: make(chan struct{}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_store_rejected_total", Help: "Records that could not be read and were not stored.",
 		}, []string{"kind"}),
@@ -74,12 +77,21 @@ func (t *tables) Run(ctx context.Context) error {
 }
 
 func (t *tables) open(ctx context.Context, cfg clickhouse.Config) (*clickhouse.Store, error) {
+	counted := prometheus.NewRegistry()
+	cfg.Metrics = counted
 	store, err := clickhouse.Open(cfg, t.env.Log)
 	if err != nil {
 		return nil, err
 	}
 	if err := store.Migrate(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
+	}
+	if t.counted != nil {
+		t.metrics.Unregister(t.counted)
+	}
+	t.counted = counted
+	if err := t.metrics.Register(counted); err != nil {
+		t.env.Log.Warn("the store's metrics are not exported", "err", err)
 	}
 	return store, nil
 }
