@@ -3,6 +3,7 @@ package linetest_test
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,6 +114,42 @@ func TestSecondUp(t *testing.T) {
 		t.Errorf("the first one: status %d", r.status)
 	}
 	idle(t, w)
+	w.stop(t)
+}
+
+// TestReload: SIGHUP puts a changed configuration in force, refuses a faulty
+// one, and ends nothing.
+func TestReload(t *testing.T) {
+	needEngine(t)
+	t.Parallel()
+	a, w := newApp(t), newWeir(t, "hup")
+	cfg, flows := w.config(t, ""), flowMap(t)
+	write := func(allowed, more string) {
+		text := "apiVersion: weir/v1\nkind: Config\n" + fmt.Sprintf(friendly, a.url, flows, allowed) + more
+		if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hangUp := func(want string) {
+		t.Helper()
+		if err := w.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		until(t, 10*time.Second, "weir up says "+want, func() bool { return strings.Contains(w.out.String(), want) })
+	}
+	write("127.70.0.9", "")
+	w.up(t, "-c", cfg)
+	c := newClient(t, w.listen, "127.70.0.1")
+	w.blockedClient(t, c, "127.70.0.1")
+	write("127.70.0.1", "retention: {events: 20d}\n")
+	hangUp("reloaded: allowlists; only a restart changes retention.events")
+	until(t, 5*time.Second, "the allowlist is in force", func() bool { return c.get(t, "/item/1").status == http.StatusOK })
+	write("127.70.0.9", "nosuch: 1\n")
+	hangUp("reload refused")
+	if r := c.get(t, "/item/1"); r.status != http.StatusOK {
+		t.Errorf("status %d after a refused reload, want 200", r.status)
+	}
+	w.healthy(t)
 	w.stop(t)
 }
 
