@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/weirproject/weir/bench/traffic"
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/store/clickhouse"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/broker"
+	"github.com/weirproject/weir/stream/wire"
+)
+
+const (
+	lineRate      = 20_000
+	lineSites     = 4 // per minute of the soak
+	linesPerSite  = lineRate * 60 / lineSites
+	floorRows     = 50_000 // rows of an insert, as the processor makes them
+	floorMost     = 1_200_000
+	settleMerges  = 5 * time.Second
+	lineSpan      = 22 * time.Hour // of event time that a run covers
+	lineDrainTime = 2 * time.Minute
+)
+
+// template is one exchange without its id, time and site.
+type template struct {
+	at   int64 // nanoseconds after the start
+	rest []byte
+}
+
+// templates are one day of the simulated shop.
+func templates(n int) ([]template, error) {
+	out := make([]template, 0, n)
+	var first int64
+	var b []byte
+	err := playShop(n, func(x *traffic.Exchange) error {
+		if first == 0 {
+			first = x.Time
+		}
+		b = x.AppendJSON(b[:0])
+		i := bytes.Index(b, []byte(`,"client":`))
+		if i < 0 {
+			return errors.New("an exchange without a client")
+		}
+		out = append(out, template{x.Time - first, bytes.Clone(b[i:])})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	span := out[len(out)-1].at
+	for i := range out {
+		// Without overflow: fractions of the span in millionths.
+		out[i].at = int64(float64(out[i].at) / float64(span) * float64(lineSpan))
+	}
+	return out, nil
+}
+
+// feed appends n exchanges to the log file at the line's rate, sites in turn.
+func feed(ctx context.Context, file io.Writer, ts []template, sites []string, count *atomic.Int64) error {
+	begin := time.Now()
+	start := begin.Add(-lineSpan - 30*time.Minute)
+	hosts := make([][]byte, len(sites))
+	for i, s := range sites {
+		hosts[i] = []byte(s + ".example")
+	}
+	var b []byte
+	n := 0
+	for _, t := range ts {
+		for s, host := range hosts {
+			b = append(b, `{"id":"`...)
+			b = append(append(b, sites[s]...), '-')
+			b = strconv.AppendInt(b, int64(n), 10)
+			b = append(b, `","time":"`...)
+			b = start.Add(time.Duration(t.at)).UTC().AppendFormat(b, time.RFC3339Nano)
+			b = append(b, '"')
+			b = append(b, bytes.ReplaceAll(t.rest, []byte("shop.example"), host)...)
+			n++
+			if n%200 != 0 {
+				continue
+			}
+			if _, err := file.Write(b); err != nil {
+				return err
+			}
+			b = b[:0]
+			count.Store(int64(n))
+			due := begin.Add(time.Duration(n) * time.Second / lineRate)
+			if err := wait(ctx, time.Until(due)); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := file.Write(b)
+	count.Store(int64(n))
+	return err
+}
+
+// watched is what the soak saw, sampled once a second.
+type watched struct {
+	engineLag, storeLag []float64
+	peak                int64
+	problems            map[string]int
+}
+
+func watch(ctx context.Context, up *installation, done <-chan struct{}) *watched {
+	w := &watched{problems: map[string]int{}}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return w
+		case <-done:
+			return w
+		case <-tick.C:
+		}
+		w.peak = max(w.peak, total(tree(up.pid())).RSS)
+		a, err := up.accounts(ctx)
+		if err != nil {
+			continue
+		}
+		w.engineLag, w.storeLag = append(w.engineLag, a.engineLag), append(w.storeLag, a.storeLag)
+		for _, p := range a.problems {
+			w.problems[p]++
+		}
+	}
+}
+
+func runLine(ctx context.Context, env *environment, res *result) error {
+	minutes := 1
+	if env.long {
+		minutes = 10
+	}
+	var sites []string
+	for i := range lineSites * minutes {
+		sites = append(sites, fmt.Sprintf("sh%02d", i))
+	}
+	ts, err := templates(linesPerSite)
+	if err != nil {
+		return err
+	}
+	dir, err := env.scratch("line")
+	if err != nil {
+		return err
+	}
+	log := filepath.Join(dir, "exchanges.ndjson")
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	up, err := startUp(ctx, env, upConfig{sites: sites, accessLog: log})
+	if err != nil {
+		return err
+	}
+	defer up.stop()
+	res.note("weir up with an exchange file that grows by %d lines/s for %d min: %d sites of the simulated shop with their flow map, %s of event time; CPU of supervisor, collector, embedded log, processor and embedded ClickHouse until all rows are in and %s of merges",
+		lineRate, minutes, len(sites), lineSpan, settleMerges)
+	n := int64(len(ts) * len(sites))
+	if err := soak(ctx, up, res, file, ts, sites); err != nil {
+		return err
+	}
+	return lineFloor(ctx, up, res, n)
+}
+
+func soak(ctx context.Context, up *installation, res *result, file io.Writer, ts []template, sites []string) error {
+	n := int64(len(ts) * len(sites))
+	before := tree(up.pid())
+	began := time.Now()
+	done := make(chan struct{})
+	seen := make(chan *watched, 1)
+	go func() { seen <- watch(ctx, up, done) }()
+	var count atomic.Int64
+	err := feed(ctx, file, ts, sites, &count)
+	fed := time.Since(began)
+	close(done)
+	w := <-seen
+	if err != nil {
+		return err
+	}
+	var a accounts
+	drain := time.Now()
+	err = poll(ctx, lineDrainTime, func() (bool, error) {
+		if a, err = up.accounts(ctx); err != nil {
+			return false, err
+		}
+		rows, err := up.rows(ctx)
+		return a.delivered+a.lost >= n && (rows >= n-a.lost), err
+	}, "all events in the store")
+	if err != nil {
+		rows, _ := up.rows(ctx)
+		return fmt.Errorf("%w: %d sent, %d produced, %d delivered, %d lost, %d rows", err, n, a.produced, a.delivered, a.lost, rows)
+	}
+	drained := time.Since(drain)
+	if err := wait(ctx, settleMerges); err != nil {
+		return err
+	}
+	after := tree(up.pid())
+	v := map[string]float64{
+		"events": float64(n), "fed_s": fed.Seconds(), "drained_s": drained.Seconds(), "lost": float64(a.lost), "peak_MB": float64(w.peak) / 1e6,
+		"engine_lag_p99_s": percentile(w.engineLag, .99), "store_lag_p99_s": percentile(w.storeLag, .99),
+	}
+	for _, part := range slices.Sorted(maps.Keys(after)) {
+		v["cpu_us_"+part] = us(after[part].CPU-before[part].CPU) / float64(n)
+	}
+	v["cpu_us"] = us(total(after).CPU-total(before).CPU) / float64(n)
+	v["cores"] = (total(after).CPU - total(before).CPU).Seconds() / (fed + drained).Seconds()
+	res.add(0, "line", v)
+	for _, p := range slices.Sorted(maps.Keys(w.problems)) {
+		res.note("weir status said %d times: %s", w.problems[p], p)
+	}
+	return nil
+}
+
+// rows counts the stored events.
+func (in *installation) rows(ctx context.Context) (int64, error) {
+	var t admin.Table
+	if err := in.admin.Post(ctx, "/v1/sql", admin.SQLRequest{Query: "SELECT count() FROM events"}, &t); err != nil || len(t.Rows) == 0 {
+		return 0, err
+	}
+	return strconv.ParseInt(fmt.Sprint(t.Rows[0][0]), 10, 64)
+}
+
+// lineFloor inserts the rows that are on the log once more, as Arrow streams
+// made beforehand.
+func lineFloor(ctx context.Context, up *installation, res *result, n int64) error {
+	bodies, rows, err := up.bodies(ctx, min(n, floorMost))
+	if err != nil {
+		return fmt.Errorf("make Arrow streams of the log: %w", err)
+	}
+	store, err := up.openStore()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	if err := wait(ctx, settleMerges); err != nil {
+		return err
+	}
+	ownBefore, _ := own()
+	before := tree(up.pid())["store"].CPU
+	for i, b := range bodies {
+		if err := store.InsertEvents(ctx, "bench-floor-"+strconv.Itoa(i), bytes.NewReader(b)); err != nil {
+			return err
+		}
+	}
+	ownAfter, _ := own()
+	if err := wait(ctx, settleMerges); err != nil {
+		return err
+	}
+	cpu := tree(up.pid())["store"].CPU - before
+	res.add(0, "floor", map[string]float64{
+		"rows": float64(rows), "cpu_us": us(cpu+ownAfter-ownBefore) / float64(rows), "cpu_us_store": us(cpu) / float64(rows), "inserts": float64(len(bodies)),
+	})
+	res.note("floor: the same rows from the log as %d ready-made Arrow streams into the same table with its roll-ups; CPU of the ClickHouse process and of the sender, %s of merges included", len(bodies), settleMerges)
+	res.ratio("whole line, CPU per event", "us", res.median("line", "cpu_us"), res.median("floor", "cpu_us"), "ready-made ArrowStream", atMost(4, "x"))
+	res.value(fmt.Sprintf("events lost of %d at %s/s", n, number(lineRate)), "events", res.median("line", "lost"), atMost(0, ""))
+	res.value("lag of the engine, p99", "s", res.median("line", "engine_lag_p99_s"), nil)
+	res.value("lag of the store, p99", "s", res.median("line", "store_lag_p99_s"), nil)
+	res.value("CPU of all processes", "cores", res.median("line", "cores"), nil)
+	res.value("peak resident memory of all processes", "MB", res.median("line", "peak_MB"), nil)
+	return nil
+}
+
+// openStore connects to the installation's ClickHouse as its owner.
+func (in *installation) openStore() (*clickhouse.Store, error) {
+	var f struct {
+		TCP   string            `json:"tcp"`
+		HTTP  string            `json:"http"`
+		Users map[string]string `json:"users"`
+	}
+	if err := readJSON(filepath.Join(in.data, "run", "store.json"), &f); err != nil {
+		return nil, err
+	}
+	return clickhouse.Open(clickhouse.Config{
+		Addr: []string{f.TCP}, HTTPAddr: []string{f.HTTP}, Username: "weir", Password: f.Users["weir"],
+		AnalystUsername: "analyst", AnalystPassword: f.Users["analyst"],
+	}, slog.New(slog.DiscardHandler))
+}
+
+// bodies reads up to most events from the end of the log and stitches them into
+// insert bodies.
+func (in *installation) bodies(ctx context.Context, most int64) (out [][]byte, rows int64, err error) {
+	dir := filepath.Join(in.data, "kafka")
+	ready, err := broker.ReadReady(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	login, err := broker.ReadCredentials(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	conn := stream.Connection{Brokers: []string{ready.Address}, ClientID: "bench", SASL: &stream.SASL{Mechanism: "SCRAM-SHA-256", User: login.User, Password: login.Password}}
+	ranges, err := offsets(ctx, conn, stream.TopicEvents)
+	if err != nil {
+		return nil, 0, err
+	}
+	var body bytes.Buffer
+	st := wire.NewStitcher(&body)
+	dec := wire.NewDecoder(wire.Limits{})
+	cut := func() error {
+		if err := st.Close(); err != nil {
+			return err
+		}
+		out = append(out, bytes.Clone(body.Bytes()))
+		body.Reset()
+		st.Reset(&body)
+		return nil
+	}
+	for p, r := range ranges {
+		got := int64(0)
+		err := stream.ReadRange(ctx, conn, stream.TopicEvents, p, r[0], r[1], func(rec *stream.Record) error {
+			if got >= most/int64(len(ranges)) {
+				return nil
+			}
+			info, err := wire.ParseInfo(rec.Headers)
+			if err != nil || info.Kind != wire.KindEvents {
+				return err
+			}
+			b, err := dec.Decode(info, rec.Value)
+			if err != nil {
+				return err
+			}
+			if err := st.Add(b, p, rec.Offset, nil, nil); err != nil {
+				return err
+			}
+			rows, got = rows+int64(b.Len()), got+int64(b.Len())
+			if st.Rows() >= floorRows {
+				return cut()
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	if st.Rows() > 0 {
+		err = cut()
+	}
+	return out, rows, err
+}
+
+// offsets are the first and the end offset of each partition.
+func offsets(ctx context.Context, conn stream.Connection, topic string) (map[int32][2]int64, error) {
+	cl, err := client(conn)
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	first, err := adm.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	end, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int32][2]int64{}
+	end.Each(func(o kadm.ListedOffset) {
+		if from, ok := first.Lookup(topic, o.Partition); ok && o.Offset > from.Offset {
+			out[o.Partition] = [2]int64{from.Offset, o.Offset}
+		}
+	})
+	return out, nil
+}
+
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}

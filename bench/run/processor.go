@@ -1,0 +1,517 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/weirproject/weir/baseline"
+	"github.com/weirproject/weir/bench/traffic"
+	"github.com/weirproject/weir/bench/traffic/scenario"
+	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/broker"
+	"github.com/weirproject/weir/stream/broker/kafkatest"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
+	"github.com/weirproject/weir/stream/verdict"
+	"github.com/weirproject/weir/stream/wire"
+)
+
+const (
+	processorEvents = 400_000
+	topicFloor      = "bench.json"
+)
+
+// shopExtractor is the extractor of the simulated shop, for one site or several
+// of its kind.
+func shopExtractor(dir string, sites ...string) (*flow.Extractor, error) {
+	file := filepath.Join(dir, "flows.yaml")
+	if err := os.WriteFile(file, []byte(traffic.ShopFlows), 0o600); err != nil {
+		return nil, err
+	}
+	keys, err := flow.NewKeyring(flow.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	cfg := flow.Config{Keys: keys}
+	for _, name := range sites {
+		m, err := config.LoadMap(file)
+		if err != nil {
+			return nil, err
+		}
+		m.Site = name
+		cfg.Sites = append(cfg.Sites, flow.Site{Name: name, Hosts: []string{name + ".example"}, Map: m})
+	}
+	return flow.NewExtractor(cfg)
+}
+
+// playShop gives the first n exchanges of the simulated shop: people, services
+// and a plain attack of each kind.
+func playShop(n int, take func(x *traffic.Exchange) error) error {
+	seed, err := scenario.Development.Seed(9)
+	if err != nil {
+		return err
+	}
+	i := 0
+	err = scenario.Shop(scenario.Config{Seed: seed, People: max(n/20, 100), Days: 3, Attacks: []string{"all:plain@0.5"}}, func(x *traffic.Exchange, _ *traffic.Label) error {
+		if i == n {
+			return errEnough
+		}
+		i++
+		x.ID = "r-" + strconv.Itoa(i)
+		return take(x)
+	})
+	if err == nil {
+		return fmt.Errorf("the simulator gave %d exchanges only", i)
+	}
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// recorded are the same events as weir writes them and as other people do.
+type recorded struct {
+	records []wire.Record
+	json    [][]byte
+}
+
+func record(dir string, n int) (*recorded, error) {
+	extract, err := shopExtractor(dir, "shop")
+	if err != nil {
+		return nil, err
+	}
+	out := &recorded{}
+	enc := wire.NewEncoder(wire.EncoderConfig{})
+	var (
+		line  []byte
+		x     flow.Exchange
+		ev    event.Event
+		first = uint64(1)
+	)
+	// One partition at 20,000 events/s and a linger of 10 ms: 200 a record.
+	flush := func() {
+		count := enc.Len()
+		if r, ok := enc.Flush("bench", first); ok {
+			out.records = append(out.records, r)
+			first += uint64(count)
+		}
+	}
+	err = playShop(n, func(t *traffic.Exchange) error {
+		line = t.AppendJSON(line[:0])
+		if err := flow.ParseExchange(line[:len(line)-1], &x); err != nil {
+			return err
+		}
+		extract.Begin(&x, &ev)
+		extract.End(&x, &ev)
+		if err := enc.Append(&ev); err != nil {
+			return err
+		}
+		if enc.Len() == 200 {
+			flush()
+		}
+		b, err := json.Marshal(struct {
+			TS     int64  `json:"ts"`
+			ID     string `json:"id"`
+			Host   string `json:"host"`
+			IP     string `json:"ip"`
+			Method string `json:"method"`
+			Path   string `json:"path"`
+			Status uint16 `json:"status"`
+			Bytes  int64  `json:"bytes"`
+			RT     int64  `json:"rt_us"`
+			UA     string `json:"ua"`
+		}{ev.Time / 1e6, ev.ID, ev.Host, ev.Client.String(), ev.Method, ev.Path, ev.Status, int64(ev.ResponseBytes), ev.Duration / 1000, ev.UserAgent})
+		out.json = append(out.json, b)
+		return err
+	})
+	flush()
+	return out, err
+}
+
+// produce writes both forms to the log; the wire records go to one partition.
+func (r *recorded) produce(ctx context.Context, conn stream.Connection) error {
+	cl, err := client(conn, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(1<<20),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression()), kgo.AllowAutoTopicCreation(), kgo.ProducerLinger(5*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for _, w := range r.records {
+		cl.Produce(ctx, &kgo.Record{Topic: stream.TopicEvents, Value: w.Value, Headers: wire.Headers[kgo.RecordHeader](w.Info)}, nil)
+	}
+	for _, b := range r.json {
+		cl.Produce(ctx, &kgo.Record{Topic: topicFloor, Value: b}, nil)
+	}
+	return cl.Flush(ctx)
+}
+
+func client(conn stream.Connection, opts ...kgo.Opt) (*kgo.Client, error) {
+	opts = append(opts, kgo.SeedBrokers(conn.Brokers...))
+	if conn.SASL != nil {
+		opts = append(opts, kgo.SASL(scram.Auth{User: conn.SASL.User, Pass: conn.SASL.Password}.AsSha256Mechanism()))
+	}
+	return kgo.NewClient(opts...)
+}
+
+// consumed is what a measured consumer prints.
+type consumed struct {
+	Events   int     `json:"events"`
+	CPU      float64 `json:"cpu_s"`
+	Wall     float64 `json:"wall_s"`
+	PeakMB   float64 `json:"peak_MB"`
+	Rows     int     `json:"rows"`
+	Verdicts int     `json:"verdicts"`
+}
+
+// own is this process's CPU time and peak memory so far.
+func own() (cpu time.Duration, peak float64) {
+	var ru syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano()), float64(ru.Maxrss) / 1e3
+}
+
+// childArgs passes a connection to a child program.
+func childArgs(conn stream.Connection, rest ...string) []string {
+	b, _ := json.Marshal(address{conn.Brokers, conn.SASL})
+	return append([]string{string(b)}, rest...)
+}
+
+type address struct {
+	Brokers []string
+	SASL    *stream.SASL
+}
+
+func parseConn(s string) (stream.Connection, error) {
+	var a address
+	err := json.Unmarshal([]byte(s), &a)
+	return stream.Connection{Brokers: a.Brokers, ClientID: "bench", SASL: a.SASL}, err
+}
+
+// floorWindow is the state of one address and minute.
+type floorWindow struct {
+	count int
+	paths map[string]struct{}
+}
+
+// childFloor is the floor: fetch, find three fields by hand, count and distinct
+// paths per address and minute, one row per window when its minute is over.
+func childFloor(args []string) error {
+	conn, err := parseConn(args[0])
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	cl, err := client(conn, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topicFloor: {0: kgo.NewOffset().AtStart()}}),
+		kgo.FetchMaxWait(100*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	f := floor{windows: map[string]*floorWindow{}, out: bufio.NewWriter(nopWriter{})}
+	began := time.Now()
+	for f.events < n {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err0(); err != nil {
+			return err
+		}
+		fs.EachRecord(func(r *kgo.Record) { f.take(r.Value) })
+	}
+	f.close()
+	cpu, peak := own()
+	return json.NewEncoder(os.Stdout).Encode(consumed{Events: f.events, CPU: cpu.Seconds(), Wall: time.Since(began).Seconds(), PeakMB: peak, Rows: f.rows})
+}
+
+type nopWriter struct{}
+
+func (nopWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+type floor struct {
+	windows map[string]*floorWindow
+	free    []*floorWindow
+	minute  int64
+	events  int
+	rows    int
+	key     []byte
+	out     *bufio.Writer
+}
+
+func (f *floor) take(b []byte) {
+	f.events++
+	ts, ip, path := floorFields(b)
+	if m := ts / 60_000; m > f.minute {
+		f.close()
+		f.minute = m
+	}
+	w := f.windows[string(ip)]
+	if w == nil {
+		if k := len(f.free); k > 0 {
+			w, f.free = f.free[k-1], f.free[:k-1]
+			w.count = 0
+			clear(w.paths)
+		} else {
+			w = &floorWindow{paths: map[string]struct{}{}}
+		}
+		f.windows[string(ip)] = w
+	}
+	w.count++
+	if _, ok := w.paths[string(path)]; !ok {
+		w.paths[string(path)] = struct{}{}
+	}
+}
+
+// close writes the windows of the minute that is over.
+func (f *floor) close() {
+	for ip, w := range f.windows {
+		f.key = append(append(f.key[:0], ip...), ' ')
+		f.key = strconv.AppendInt(append(strconv.AppendInt(f.key, int64(w.count), 10), ' '), int64(len(w.paths)), 10)
+		_, _ = f.out.Write(append(f.key, '\n'))
+		f.rows++
+		f.free = append(f.free, w)
+	}
+	clear(f.windows)
+}
+
+// floorFields walks the object once and stops after the third field it wants.
+func floorFields(b []byte) (ts int64, ip, path []byte) {
+	for i := 1; i < len(b); {
+		if b[i] != '"' {
+			i++
+			continue
+		}
+		i++
+		k := i
+		for i < len(b) && b[i] != '"' {
+			i++
+		}
+		key := b[k:i]
+		i += 2 // quote and colon
+		if i >= len(b) {
+			return
+		}
+		var value []byte
+		if b[i] == '"' {
+			i++
+			v := i
+			for i < len(b) && b[i] != '"' {
+				if b[i] == '\\' {
+					i++
+				}
+				i++
+			}
+			value = b[v:i]
+			i++
+		} else {
+			v := i
+			for i < len(b) && b[i] != ',' && b[i] != '}' {
+				i++
+			}
+			value = b[v:i]
+		}
+		switch string(key) {
+		case "ts":
+			for _, c := range value {
+				ts = ts*10 + int64(c-'0')
+			}
+		case "ip":
+			ip = value
+		case "path":
+			return ts, ip, value
+		}
+	}
+	return
+}
+
+type observing struct{ *baseline.Engine }
+
+// Observe implements stream.Engine.
+func (e observing) Observe(ev *event.Event, pos verdict.Position) stream.Result {
+	r := e.Engine.Observe(ev, pos)
+	return stream.Result{Actor: r.Actor, Route: r.Route, Verdicts: r.Verdicts}
+}
+
+// childEngine is weir's processor without the store: the stream.Group and the
+// engine that weir process runs, on the first partition, until n records are
+// in. It prints what it took up to there.
+func childEngine(args []string) error {
+	conn, err := parseConn(args[0])
+	if err != nil {
+		return err
+	}
+	records, err := strconv.ParseInt(args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	dir := args[2]
+	verdicts := 0
+	g, err := stream.NewGroup(stream.GroupConfig{
+		Connection: conn, Group: "bench-" + strconv.Itoa(os.Getpid()), Leave: true, Snapshots: stream.NewDirectory(dir),
+		NewEngine: func(int32) stream.Engine { return observing{baseline.New(baseline.Config{})} },
+		OnVerdict: func(*verdict.Verdict) { verdicts++ },
+		Log:       slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	began := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx) }()
+	for {
+		select {
+		case err := <-done:
+			return fmt.Errorf("the group ended early: %w", errors.Join(err, ctx.Err()))
+		case <-time.After(5 * time.Millisecond):
+		}
+		if st := g.Status(); len(st) > 0 && st[0].Engine >= records {
+			break
+		}
+	}
+	cpu, peak := own()
+	wall := time.Since(began).Seconds()
+	cancel()
+	err = <-done
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(consumed{CPU: cpu.Seconds(), Wall: wall, PeakMB: peak, Verdicts: verdicts}))
+}
+
+func runProcessor(ctx context.Context, env *environment, res *result) error {
+	dir, err := env.scratch("processor")
+	if err != nil {
+		return err
+	}
+	rec, err := record(dir, processorEvents)
+	if err != nil {
+		return fmt.Errorf("record events: %w", err)
+	}
+	bytes, jsonBytes := 0, 0
+	for _, r := range rec.records {
+		bytes += len(r.Value)
+	}
+	for _, b := range rec.json {
+		jsonBytes += len(b)
+	}
+	res.note("%d events of the simulated shop with all identifiers and a plain attack of every kind, one partition, lz4; %d bytes an event in weir's records of 200 events, %d in the floor's JSON of ten fields, a record each",
+		processorEvents, bytes/processorEvents, jsonBytes/processorEvents)
+	res.note("GOMAXPROCS=1 on both sides; CPU of the consumer only, start-up included; weir runs the stream.Group of weir process with the whole engine and publishes its verdicts, without the store")
+	logs := []struct {
+		name  string
+		start func() (stream.Connection, func(), error)
+	}{
+		{"embedded log", func() (stream.Connection, func(), error) {
+			s, conn, err := startLog(ctx, env, filepath.Join(dir, "log"), 1)
+			return conn, s.stop, err
+		}},
+		{"Apache Kafka " + kafkatest.Version, func() (stream.Connection, func(), error) { return startKafka(ctx, dir) }},
+	}
+	for _, l := range logs {
+		conn, stop, err := l.start()
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.name, err)
+		}
+		err = measureProcessor(ctx, env, res, l.name, conn, rec)
+		stop()
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.name, err)
+		}
+		res.ratio("log to verdicts, all detectors, "+l.name, "events per CPU-second", res.median("weir, "+l.name, "events_per_cpu_s"),
+			res.median("floor, "+l.name, "events_per_cpu_s"), "hand-written JSON consumer", atLeast(.35, "x"))
+	}
+	return nil
+}
+
+func startKafka(ctx context.Context, dir string) (stream.Connection, func(), error) {
+	data := filepath.Join(dir, "kafka-data")
+	if err := errors.Join(kafkatest.Available(), os.MkdirAll(data, 0o700)); err != nil {
+		return stream.Connection{}, func() {}, err
+	}
+	k, err := kafkatest.New(data)
+	if err != nil {
+		return stream.Connection{}, func() {}, err
+	}
+	conn := stream.Connection{Brokers: []string{k.Address}, ClientID: "bench"}
+	_, err = stream.EnsureTopics(ctx, conn, broker.TopicsConfig{Partitions: 1, ReplicationFactor: 1})
+	return conn, k.Kill, err
+}
+
+func measureProcessor(ctx context.Context, env *environment, res *result, name string, conn stream.Connection, rec *recorded) error {
+	if err := makeTopic(ctx, conn, topicFloor); err != nil {
+		return err
+	}
+	if err := rec.produce(ctx, conn); err != nil {
+		return fmt.Errorf("produce: %w", err)
+	}
+	one := func(round int, subject string, args ...string) error {
+		s, err := measureEnv(ctx, []string{"GOMAXPROCS=1"}, env.self, append([]string{"child"}, args...)...)
+		if err != nil {
+			return err
+		}
+		var c consumed
+		if err := json.Unmarshal([]byte(s.Output), &c); err != nil {
+			return fmt.Errorf("%s said %q: %w", subject, tail(s.Output, 200), err)
+		}
+		v := map[string]float64{"events_per_cpu_s": processorEvents / c.CPU, "cpu_s": c.CPU, "wall_s": c.Wall, "peak_MB": c.PeakMB}
+		if c.Rows > 0 {
+			v["rows"] = float64(c.Rows)
+		} else {
+			v["verdicts"] = float64(c.Verdicts)
+		}
+		res.add(round, subject+", "+name, v)
+		return nil
+	}
+	for round := range env.rounds {
+		snapshots, err := env.scratch("snapshots")
+		if err != nil {
+			return err
+		}
+		if err := one(round, "weir", append([]string{"engine"}, childArgs(conn, strconv.Itoa(len(rec.records)), snapshots)...)...); err != nil {
+			return err
+		}
+		if err := one(round, "floor", append([]string{"floor"}, childArgs(conn, strconv.Itoa(processorEvents))...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeTopic makes a topic of one partition.
+func makeTopic(ctx context.Context, conn stream.Connection, topic string) error {
+	cl, err := client(conn)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = topic, 1, 1
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return err
+	}
+	for _, t := range resp.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			return fmt.Errorf("topic %s: %w", topic, err)
+		}
+	}
+	return nil
+}
