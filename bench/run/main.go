@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -182,8 +183,20 @@ func (e *environment) prepare(ctx context.Context) error {
 	return nil
 }
 
-// child runs one of the programs that are measured beside weir, or that load it.
+// child runs one of the programs that are measured. WEIR_BENCH_CPUPROFILE=PATH
+// leaves the last one's profile in PATH.NAME.
 func child(name string, args []string) error {
+	if path := os.Getenv("WEIR_BENCH_CPUPROFILE"); path != "" {
+		f, err := os.Create(path + "." + name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	switch name {
 	case "proxy":
 		return childProxy(args)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -178,11 +179,18 @@ type consumed struct {
 	Verdicts int     `json:"verdicts"`
 }
 
-// own is this process's CPU time and peak memory so far.
+// own is this process's CPU time and peak memory in MB so far. The peak is that
+// of /proc: rusage inherits the parent's over exec.
 func own() (cpu time.Duration, peak float64) {
 	var ru syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano()), float64(ru.Maxrss) / 1e3
+	text, _ := os.ReadFile("/proc/self/status")
+	if _, rest, ok := strings.Cut(string(text), "VmHWM:"); ok {
+		line, _, _ := strings.Cut(rest, "kB")
+		kb, _ := strconv.ParseFloat(strings.TrimSpace(line), 64)
+		peak = kb * 1024 / 1e6
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano()), peak
 }
 
 // childArgs passes a connection to a child program.
