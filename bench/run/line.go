@@ -230,7 +230,7 @@ func soak(ctx context.Context, up *installation, res *result, file io.Writer, ts
 // rows counts the stored events.
 func (in *installation) rows(ctx context.Context) (int64, error) {
 	var t admin.Table
-	if err := in.admin.Post(ctx, "/v1/sql", admin.SQLRequest{Query: "SELECT count() FROM events"}, &t); err != nil || len(t.Rows) == 0 {
+	if err := in.admin.Post(ctx, "/v1/sql", admin.SQLRequest{Query: "SELECT toString(count()) FROM events"}, &t); err != nil || len(t.Rows) == 0 {
 		return 0, err
 	}
 	return strconv.ParseInt(fmt.Sprint(t.Rows[0][0]), 10, 64)
