@@ -59,7 +59,10 @@ func (p *processor) build(ctx context.Context) error {
 	p.snapshot = stream.NewDirectory(p.Config.Process.Snapshots)
 	member := node() + "-process"
 	for _, c := range []stream.GroupConfig{
-		{NewEngine: p.sites.newEngine, Store: eventTable{p.store}, Snapshots: p.snapshot, FlushInterval: time.Second},
+		{
+			NewEngine: p.sites.newEngine, Store: eventTable{p.store}, Snapshots: p.snapshot, FlushInterval: time.Second,
+			SnapshotInterval: time.Duration(p.Config.Process.Every),
+		},
 		{Topic: stream.TopicVerdicts, Group: "weir-verdicts", Store: verdictTable{p.store}},
 		{Topic: stream.TopicDecisions, Group: "weir-decisions", Store: decisionTable{p.store}},
 	} {
