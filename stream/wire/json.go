@@ -27,7 +27,12 @@ const (
 var ErrRecord = errors.New("unusable record")
 
 // AppendVerdict appends v's canonical JSON (CONTRACTS.md section 8).
-func AppendVerdict(dst []byte, v *verdict.Verdict) ([]byte, error) { return appendJSON(dst, v) }
+func AppendVerdict(dst []byte, v *verdict.Verdict) ([]byte, error) {
+	if b, ok := appendCanonical(dst, v); ok {
+		return b, nil
+	}
+	return appendJSON(dst, v)
+}
 
 // AppendDecision appends d's JSON (CONTRACTS.md section 6).
 func AppendDecision(dst []byte, d *verdict.Decision) ([]byte, error) { return appendJSON(dst, d) }
@@ -50,7 +55,11 @@ func appendJSON(dst []byte, v any) ([]byte, error) {
 // ParseVerdict reads a verdict. Unknown fields are ignored, so that a newer
 // minor version is read; errors wrap ErrRecord.
 func ParseVerdict(b []byte) (v verdict.Verdict, err error) {
-	if err = parseJSON(b, MaxVerdictBytes, &v); err == nil {
+	if len(b) > MaxVerdictBytes || !readCanonical(b, &v) {
+		v = verdict.Verdict{}
+		err = parseJSON(b, MaxVerdictBytes, &v)
+	}
+	if err == nil {
 		err = checkVerdict(&v)
 	}
 	if err != nil {
@@ -151,6 +160,9 @@ func checkVerdict(v *verdict.Verdict) error {
 		if len(g.All) == 0 {
 			// An empty conjunction would match every request of the site.
 			errs = append(errs, unusable("binds[%d].all is empty", i))
+		}
+		if checkBinds("", g.All) == nil && checkBinds("", g.None) == nil && len(g.Routes) <= maxElements {
+			continue // most verdicts have many groups: no names for good ones
 		}
 		errs = append(errs, checkBinds(fmt.Sprintf("binds[%d].all", i), g.All),
 			checkBinds(fmt.Sprintf("binds[%d].none", i), g.None),
