@@ -212,20 +212,18 @@ func (d *demonstration) score(ctx context.Context) error {
 	}
 }
 
-// watch prints each verdict that acts, once.
+// watch prints the first verdict that acts and the first one that blocks: what
+// follows says the same again, and weir verdicts list has it all.
 func (d *demonstration) watch(ctx context.Context) error {
-	shown := map[string]bool{}
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	shown := event.ActionObserve
+	for shown < event.ActionBlock {
 		var list []verdict.Verdict
 		if err := d.admin.Get(ctx, "/v1/verdicts", &list); err == nil {
-			for i := range list {
-				v := &list[i]
-				if key := v.ID + v.Action.String(); v.Action > event.ActionObserve && !shown[key] && len(shown) < 8 {
-					shown[key] = true
-					d.print("%s", block(v))
-				}
+			if v := strongest(list); v != nil && v.Action > shown && (shown == event.ActionObserve || v.Action == event.ActionBlock) {
+				shown = v.Action
+				d.print("%s", block(v))
 			}
 		}
 		select {
@@ -234,6 +232,18 @@ func (d *demonstration) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+	return nil
+}
+
+// strongest returns the verdict with the strongest action, or nil.
+func strongest(list []verdict.Verdict) *verdict.Verdict {
+	var best *verdict.Verdict
+	for i := range list {
+		if best == nil || list[i].Action > best.Action {
+			best = &list[i]
+		}
+	}
+	return best
 }
 
 // block is a verdict in a few lines.

@@ -164,14 +164,16 @@ func FetchEngine(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// fetchProgress writes at most a line a second.
+// fetchProgress writes a line for each step, and every five seconds of one.
 func fetchProgress(out io.Writer) embedded.Progress {
+	const every = 5 * time.Second
 	var last time.Time
+	var shown string
 	return func(step string, done, total int64) {
-		if time.Since(last) < time.Second {
+		if step == shown && time.Since(last) < every {
 			return
 		}
-		last = time.Now()
+		last, shown = time.Now(), step
 		if total > 0 {
 			_, _ = fmt.Fprintf(out, "store    %s: %d of %d MB\n", step, done>>20, total>>20)
 			return
