@@ -164,11 +164,10 @@ func npmPack(ctx context.Context, npm, work string, progress Progress) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	begin := time.Now()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		progress("download the ClickHouse engine (178 MB) with npm, seconds", int64(time.Since(begin).Seconds()), 0)
+		progress("download the ClickHouse engine (178 MB) with npm", 0, 0)
 		select {
 		case err := <-done:
 			if err != nil {
@@ -212,7 +211,7 @@ func unpack(ctx context.Context, tarball, target string, progress Progress) erro
 	}
 	sum := sha256.New()
 	_, err = io.Copy(io.MultiWriter(out, sum), &meter{ctx: ctx, r: io.LimitReader(archive, libraryBytes+1), report: func(n int64) {
-		progress("unpack the engine, bytes", n, libraryBytes)
+		progress("unpack the engine", n, libraryBytes)
 	}})
 	if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
 		err = digestError(target, sum, librarySHA256)
