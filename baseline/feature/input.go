@@ -41,7 +41,7 @@ type Input struct {
 	// Strange: an account with history is tried from a context it does not know.
 	Strange bool
 
-	// Chain: the actor's request before was less than 1.5 s earlier. Edge: within
+	// Chain: the actor's request before was less than 2 s earlier. Edge: within
 	// a second of the object's opening or before it, or in the last three seconds
 	// before it closes; for a view, the same item within ten seconds. Direct: the actor has fetched no page in this episode.
 	// Unowned: no proved owner shares the fingerprint. Hold: something is

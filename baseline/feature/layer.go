@@ -173,7 +173,7 @@ func (l *Layer) Observe(in *Input) {
 	}
 	in.Strange = in.Resolution.Familiarity == actor.Unfamiliar
 	in.User = user(in)
-	in.Chain = in.Gap >= 0 && in.Gap < 1500
+	in.Chain = in.Gap >= 0 && in.Gap < 2000
 	l.route(in)
 	in.Conduct.note(in)
 	add(&in.Conduct.Home, in.Resolution.Familiarity == actor.Familiar && in.Identity.Own != 0)

@@ -23,7 +23,7 @@ const (
 	UrnQuick
 	UrnSecret
 	UrnGroup
-	// UrnChain: the actor's request before was less than 1.5 s earlier.
+	// UrnChain: the actor's request before was less than 2 s earlier.
 	// UrnEdge: at the edge of the object's time (Input.Edge). UrnDirect: the
 	// actor has never fetched a page. UrnUnowned: software that no proved owner
 	// uses. UrnHold: another hold although nothing was bought.

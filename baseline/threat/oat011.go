@@ -88,6 +88,9 @@ func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 		if !o.Mature() || o.In.Identity.Own != 0 {
 			return event.ActionObserve, "a person's pace and no order: it may be somebody's work"
 		}
+		if act, why := webCap(o, s, fresh, false, ""); act < event.ActionChallenge {
+			return act, why
+		}
 		return event.ActionChallenge, "a person's pace and no order"
 	}
 	return webCap(o, s, fresh, c.NewPaths >= 200, "fewer than 20 documents, or sub-resources are loaded")

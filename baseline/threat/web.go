@@ -92,16 +92,28 @@ func softwarePart(o *Observation, i int, u feature.UrnName, now bool) {
 
 // roleCap is the cap of detectors of what is done in a role.
 func roleCap(o *Observation, s Subject, enough bool, why string) (event.Action, string) {
+	in := o.In
+	massive := in.ByActor.N >= 60
 	switch {
 	case s == Tool:
 		return softwareCap(o)
 	case s != Actor:
 		return event.ActionChallenge, "what many do to one object is challenged, not blocked"
+	case !enough:
+		return event.ActionObserve, why
+	case (known(in) || shared(in)) && massive:
+		return event.ActionRateLimit, "proved owners use this identity"
+	case known(in):
+		return event.ActionObserve, "a known account in a place it knows"
+	case shared(in):
+		return event.ActionObserve, "several proved owners share this identity"
+	case o.likePeople() && !massive:
+		return event.ActionChallenge, "software that proved owners use"
 	}
-	return webCap(o, s, enough, o.In.ByActor.N >= 60, why)
+	return event.ActionBlock, ""
 }
 
-// chainPart adds that the actor acted within 1.5 s of its request before.
+// chainPart adds that the actor acted within 2 s of its request before.
 func chainPart(o *Observation, i int) {
 	in, a := o.In, o.In.ByActor
 	if in.Gap < 0 {
