@@ -76,7 +76,7 @@ func digest(e *Engine, events []*event.Event, from int) uint64 {
 }
 
 func TestReplayIsByteIdentical(t *testing.T) {
-	events := crowd(7, 20000)
+	events := crowd(7, 8000)
 	a, b := New(Config{Entities: 1 << 14, Cases: 512}), New(Config{Entities: 1 << 14, Cases: 512})
 	if x, y := digest(a, events, 0), digest(b, events, 0); x != y {
 		t.Fatalf("two runs differ: %x and %x", x, y)
@@ -87,8 +87,8 @@ func TestReplayIsByteIdentical(t *testing.T) {
 }
 
 func TestSnapshotHalfWayChangesNothing(t *testing.T) {
-	events := crowd(8, 20000)
-	for _, at := range []int{0, 1, 7000, 15000} {
+	events := crowd(8, 8000)
+	for _, at := range []int{0, 1, 3000, 6000} {
 		whole := New(Config{Entities: 1 << 14, Cases: 512})
 		digest(whole, events[:at], 0)
 		var buf bytes.Buffer

@@ -149,7 +149,10 @@ func Take[T any](r *Reader, s []T) error {
 			return errors.New("snapshot run does not fit its part")
 		}
 		to := min(left, zero)
-		clear(b[at : at+int(to)])
+		// Writing zeros over fresh memory would make all of it resident.
+		if part := b[at : at+int(to)]; !isZero(part) {
+			clear(part)
+		}
 		at += int(to)
 		to = min(uint64(len(b)-at), full)
 		if err := r.read(b[at : at+int(to)]); err != nil {
