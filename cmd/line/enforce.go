@@ -139,8 +139,10 @@ func (e *enforcing) run(ctx context.Context, loaded int) {
 	})
 	e.group.Go(func() error { return e.events.Run(after) })
 	e.group.Go(func() error { return e.decisions.Run(after) })
-	e.group.Go(func() error { return e.tail.Run(ctx, e.apply) })
-	e.group.Go(func() error { return e.housekeep(ctx) })
+	// The last requests are decided as all others: by verdicts and a policy that
+	// are there until they have been answered.
+	e.group.Go(func() error { return e.tail.Run(after, e.apply) })
+	e.group.Go(func() error { return e.housekeep(after) })
 	e.group.Go(func() error { return e.reload(ctx) })
 	e.group.Go(func() error {
 		addr := e.server.Addr(ctx)
