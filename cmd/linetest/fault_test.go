@@ -155,7 +155,7 @@ func TestReload(t *testing.T) {
 
 // idle prints what a line takes that has nothing to do.
 func idle(t *testing.T, w *weir) {
-	w.healthy(t)
+	w.settled(t)
 	settle, span := time.After(4*time.Second), 20*time.Second
 	<-settle
 	before, began := usage(t, w), time.Now()

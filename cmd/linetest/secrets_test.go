@@ -61,12 +61,12 @@ sinks: [{name: siem, type: file, format: ocsf, path: %q}]
 		t.Error("the tool was never refused: nothing reached decisions and sinks")
 	}
 	plant(t, tool)
-	w.healthy(t)
+	w.settled(t)
 	until(t, 20*time.Second, "the sink's file and the access log's rows are there", func() bool {
 		info, err := os.Stat(sink)
 		return err == nil && info.Size() > 0 && w.number(t, "SELECT count() AS n FROM events WHERE source = 'accesslog'") >= 2
 	})
-	w.healthy(t)
+	w.settled(t)
 	searchStore(t, w)
 	searchLog(t, w)
 	w.stop(t) // snapshots and the verdict table are saved

@@ -108,7 +108,7 @@ func TestShadow(t *testing.T) {
 		return found
 	})
 	ids := compare(t, "127.67.0.2")
-	w.healthy(t)
+	w.settled(t)
 	rows := w.sql(t, "SELECT id FROM decisions WHERE proposed = 'block' AND action IN ('allow', 'observe') AND mode = 'shadow' AND verdict != '' AND reason != '' AND rule != '' AND client_ip = '127.67.0.2'")
 	have := map[string]bool{}
 	for _, r := range rows {

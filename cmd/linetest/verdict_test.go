@@ -205,7 +205,7 @@ func storeAway(t *testing.T, w *weir) {
 	requests := stuff(t, w, 100)
 	w.release(t, pid)
 	t.Logf("without a store: blocked after %d attempts", len(requests))
-	st := w.healthy(t)
+	st := w.settled(t)
 	for _, r := range st.Reports {
 		for _, s := range r.Sources {
 			if len(s.Lost) > 0 && sumOf(s.Lost) > 0 {

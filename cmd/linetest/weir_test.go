@@ -265,10 +265,21 @@ func (w *weir) killPart(t *testing.T, part string) {
 	})
 }
 
-// healthy waits until all is well and everything is stored.
-func (w *weir) healthy(t *testing.T) admin.Status {
+// healthy waits until all is well.
+func (w *weir) healthy(t *testing.T) (st admin.Status) {
 	t.Helper()
-	var st admin.Status
+	until(t, 60*time.Second, "the line is healthy", func() bool {
+		var ok bool
+		st, ok = w.status(t)
+		return ok && st.Healthy
+	})
+	return st
+}
+
+// settled waits until all is well and everything is stored, which it is only
+// where no requests go on.
+func (w *weir) settled(t *testing.T) (st admin.Status) {
+	t.Helper()
 	until(t, 60*time.Second, "the line is healthy and has stored everything", func() bool {
 		var ok bool
 		st, ok = w.status(t)
