@@ -114,11 +114,12 @@ func feed(ctx context.Context, file io.Writer, ts []template, sites []string, co
 type watched struct {
 	engineLag, storeLag []float64
 	peak                int64
+	peaks               map[string]int64 // by part
 	problems            map[string]int
 }
 
 func watch(ctx context.Context, up *installation, done <-chan struct{}) *watched {
-	w := &watched{problems: map[string]int{}}
+	w := &watched{peaks: map[string]int64{}, problems: map[string]int{}}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -129,7 +130,11 @@ func watch(ctx context.Context, up *installation, done <-chan struct{}) *watched
 			return w
 		case <-tick.C:
 		}
-		w.peak = max(w.peak, total(tree(up.pid())).RSS)
+		parts := tree(up.pid())
+		w.peak = max(w.peak, total(parts).RSS)
+		for part, u := range parts {
+			w.peaks[part] = max(w.peaks[part], u.RSS)
+		}
 		a, err := up.accounts(ctx)
 		if err != nil {
 			continue
@@ -217,6 +222,7 @@ func soak(ctx context.Context, up *installation, res *result, file io.Writer, ts
 	}
 	for _, part := range slices.Sorted(maps.Keys(after)) {
 		v["cpu_us_"+part] = us(after[part].CPU-before[part].CPU) / float64(n)
+		v["peak_MB_"+part] = float64(w.peaks[part]) / 1e6
 	}
 	v["cpu_us"] = us(total(after).CPU-total(before).CPU) / float64(n)
 	v["cores"] = (total(after).CPU - total(before).CPU).Seconds() / (fed + drained).Seconds()

@@ -33,7 +33,7 @@ import (
 )
 
 const (
-	processorEvents = 400_000
+	processorEvents = 1_000_000
 	topicFloor      = "bench.json"
 )
 

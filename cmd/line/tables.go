@@ -57,6 +57,9 @@ func (t verdictTable) Insert(ctx context.Context, token string, b *stream.Batch)
 		return err
 	}
 	rows := make([]verdict.Verdict, 0, len(b.Records))
+	// The table keeps the highest revision, also of those in one insert; the
+	// others need not be sent.
+	newest := make(map[string]int, len(b.Records))
 	for i := range b.Records {
 		v, err := wire.ParseVerdict(b.Records[i].Record.Value)
 		if err != nil {
@@ -64,7 +67,14 @@ func (t verdictTable) Insert(ctx context.Context, token string, b *stream.Batch)
 			continue
 		}
 		v.Sequence = b.Records[i].Record.Offset
-		rows = append(rows, v)
+		at, again := newest[v.ID]
+		switch {
+		case !again:
+			newest[v.ID] = len(rows)
+			rows = append(rows, v)
+		case v.Revision >= rows[at].Revision:
+			rows[at] = v
+		}
 	}
 	if len(rows) == 0 {
 		return nil
