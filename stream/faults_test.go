@@ -400,6 +400,10 @@ func TestReplayRepeatsTheEngine(t *testing.T) {
 	if err != nil || n != 100 {
 		t.Errorf("%d events replayed, want 100: %v", n, err)
 	}
+	engine, next, err := RestoreEngine(t.Context(), cfg.Snapshots, TopicEvents, 0, 40, newCountEngine)
+	if err != nil || engine == nil || next == 0 || next > 40 {
+		t.Errorf("restored %v at %d: %v", engine, next, err)
+	}
 	cfg.To = 41
 	if err := Replay(t.Context(), cfg, nil); !errors.Is(err, ErrPastEnd) {
 		t.Errorf("past the end: %v", err)

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // cluster starts an in-process log with the topics and returns its address.
-func cluster(t *testing.T, partitions int32) (Connection, *kfake.Cluster) {
+func cluster(t testing.TB, partitions int32) (Connection, *kfake.Cluster) {
 	t.Helper()
 	c, err := kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.SeedTopics(partitions, TopicEvents, TopicVerdicts, TopicDecisions),
@@ -71,7 +71,7 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 }
 
 // running runs fn until the test or stop ends it, and fails on its error.
-func running(t *testing.T, fn func(context.Context) error) (stop func()) {
+func running(t testing.TB, fn func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

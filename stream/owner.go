@@ -41,7 +41,9 @@ type owner struct {
 	backlog  *backlog
 	engine   *cursor // everything below is in the engine
 	stored   *cursor // everything below is in the store
-	acked    int64   // last committed offset; pump only
+	// acked is the last committed offset, where the next owner's store cursor
+	// would start.
+	acked atomic.Int64
 
 	rows, verdicts, lost atomic.Uint64
 	storeErr             atomic.Pointer[string]
@@ -96,7 +98,7 @@ func (o *owner) prepare(ctx context.Context, log logState, c committed) (int64, 
 	o.outbox = newOutbox(o.fold.next)
 	o.backlog = newBacklog(o.cfg.BacklogBytes, o.fold.next, gap)
 	o.engine, o.stored = newCursor(o.fold.next), newCursor(o.plan.store)
-	o.acked = c.offset
+	o.acked.Store(c.offset)
 	o.lastSaved, o.savedNext, o.savedEvents = time.Now(), o.fold.next, o.fold.events
 	return max(o.fold.next, log.start), nil
 }

@@ -91,7 +91,7 @@ func (o *owner) rest(ctx context.Context, sp *span) bool {
 		return o.flush(ctx, sp) != nil
 	}
 	if draining {
-		if stored := o.stored.load(); stored != o.acked && sp.to == 0 {
+		if stored := o.stored.load(); stored != o.acked.Load() && sp.to == 0 {
 			return o.commit(ctx, stored, 0) != nil
 		}
 		return true
@@ -99,7 +99,7 @@ func (o *owner) rest(ctx context.Context, sp *span) bool {
 	wait := o.cfg.FlushInterval
 	if !sp.empty() {
 		wait = max(o.cfg.FlushInterval-age, time.Millisecond)
-	} else if o.stored.load() == o.acked {
+	} else if o.stored.load() == o.acked.Load() {
 		wait = time.Hour
 	}
 	t := time.NewTimer(wait)
@@ -110,7 +110,7 @@ func (o *owner) rest(ctx context.Context, sp *span) bool {
 	case <-o.drain:
 	case <-o.backlog.wake:
 	case <-t.C:
-		if stored := o.stored.load(); sp.empty() && sp.to == 0 && stored != o.acked {
+		if stored := o.stored.load(); sp.empty() && sp.to == 0 && stored != o.acked.Load() {
 			return o.commit(ctx, stored, 0) != nil
 		}
 	}
@@ -187,7 +187,7 @@ func (o *owner) commit(ctx context.Context, offset, intent int64) error {
 		note := commitNote{intent: intent, verdicts: verdicts, lineage: o.plan.lineage}
 		err := o.commitTo(ctx, offset, note.String())
 		if err == nil {
-			o.acked = offset
+			o.acked.Store(offset)
 			return nil
 		}
 		if ctx.Err() != nil {

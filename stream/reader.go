@@ -172,3 +172,22 @@ func Replay(ctx context.Context, c ReplayConfig, seen func(ev *event.Event, pos 
 		return nil
 	})
 }
+
+// RestoreEngine returns an engine with the newest usable state at or below limit
+// and the offset of the first record that is not part of it, for computing again
+// from stored events what the log no longer holds. It returns nil when there is
+// no such snapshot.
+func RestoreEngine(
+	ctx context.Context, snapshots SnapshotStore, topic string, partition int32, limit int64, newEngine func(int32) Engine,
+) (Engine, int64, error) {
+	m, err := newGroupMetrics(nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	v := &vault{store: snapshots, topic: topic, partition: partition, newEngine: newEngine, metrics: m, log: quiet}
+	f, _, err := v.newest(ctx, limit, func(string) bool { return true })
+	if f == nil || err != nil {
+		return nil, 0, err
+	}
+	return f.engine, f.next, nil
+}

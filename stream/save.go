@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -95,9 +96,18 @@ func (o *owner) settle(ctx context.Context, w SnapshotWriter, offset int64) {
 	}
 	o.vault.count("saved")
 	o.cfg.At("snapdone")
-	if err := o.vault.prune(ctx, o.stored.load(), o.cfg.KeepSnapshots, o.cfg.DailyFor, time.Now()); err != nil {
+	if err := o.vault.prune(ctx, o.needed(), o.cfg.KeepSnapshots, o.cfg.DailyFor, time.Now()); err != nil {
 		o.log.Warn("old snapshots could not be removed", "topic", o.cfg.Topic, "partition", o.partition, "err", err)
 	}
+}
+
+// needed is the offset that a snapshot must not be past for the next owner to
+// compute the rows that are not acknowledged as stored.
+func (o *owner) needed() int64 {
+	if o.cfg.Store == nil {
+		return math.MaxInt64
+	}
+	return o.acked.Load()
 }
 
 // saveLast saves the state when the partition is handed over, so that the next
