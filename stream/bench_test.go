@@ -2,7 +2,7 @@ package stream
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -42,7 +42,7 @@ func benchRecord(b *testing.B, n int) Record {
 // preference, columns for the store. One operation is one event.
 func BenchmarkFold(b *testing.B) {
 	for _, size := range []int{10, 100, 2000} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			rec := benchRecord(b, size)
 			f := newFold(TopicEvents, 0, &nullEngine{})
 			b.ReportAllocs()

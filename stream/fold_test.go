@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/weirproject/weir/stream/event"
 )
@@ -126,5 +127,22 @@ func TestOneSourceFeedsTheEngine(t *testing.T) {
 	flagged := &event.Event{Flags: event.FlagShadowed, Source: event.SourceReplay}
 	if !p.shadowed(flagged) {
 		t.Error("an event that its collector flagged feeds the engine")
+	}
+}
+
+func TestSecondReadingsTakeTurns(t *testing.T) {
+	turn := newTurns()
+	if !turn.take(t.Context()) || turn.over(time.Now().Add(-time.Hour)) {
+		t.Fatal("a lone reading must not be hurried")
+	}
+	got := make(chan bool)
+	go func() { got <- turn.take(t.Context()) }()
+	waitFor(t, "somebody waiting", func() bool { return turn.waiting.Load() == 1 })
+	if !turn.over(time.Now().Add(-readSlice-1)) || turn.over(time.Now()) || turn.over(time.Time{}) {
+		t.Error("a turn ends after its slice, counted from its first row")
+	}
+	turn.release()
+	if !<-got {
+		t.Error("the turn was not passed on")
 	}
 }

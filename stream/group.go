@@ -29,11 +29,13 @@ var quiet = slog.New(slog.DiscardHandler)
 type Group struct {
 	cfg     GroupConfig
 	metrics *groupMetrics
-	reading chan struct{}
+	reading *turns
 	client  *kgo.Client
 	// opened is closed once client is set: the client's callbacks may run before
 	// its constructor has returned.
 	opened chan struct{}
+	// committing admits one offset commit at a time.
+	committing chan struct{}
 
 	mu     sync.Mutex
 	owners map[int32]*owner
@@ -51,8 +53,8 @@ func NewGroup(cfg GroupConfig, reg prometheus.Registerer) (*Group, error) {
 		return nil, err
 	}
 	return &Group{
-		cfg: cfg.withDefaults(), metrics: m, reading: make(chan struct{}, 1), owners: make(map[int32]*owner),
-		notes: make(map[int32]committed), opened: make(chan struct{}),
+		cfg: cfg.withDefaults(), metrics: m, reading: newTurns(), owners: make(map[int32]*owner),
+		notes: make(map[int32]committed), opened: make(chan struct{}), committing: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -308,6 +310,14 @@ var errNoTopic = errors.New("the broker does not know it")
 func (g *Group) commit(ctx context.Context, partition int32, offset int64, metadata string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	// The client orders commits by a lock that knows no context, so the partitions
+	// queue here.
+	select {
+	case g.committing <- struct{}{}:
+		defer func() { <-g.committing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	ctx = kgo.PreCommitFnContext(ctx, func(r *kmsg.OffsetCommitRequest) error {
 		for i := range r.Topics {
 			for j := range r.Topics[i].Partitions {

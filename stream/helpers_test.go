@@ -33,16 +33,16 @@ func TestMain(m *testing.M) {
 }
 
 // cluster starts an in-process log with the topics and returns its address.
-func cluster(t testing.TB, partitions int32) (Connection, *kfake.Cluster) {
-	t.Helper()
+func cluster(tb testing.TB, partitions int32) (Connection, *kfake.Cluster) {
+	tb.Helper()
 	c, err := kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.SeedTopics(partitions, TopicEvents, TopicVerdicts, TopicDecisions),
 		kfake.GroupMinSessionTimeout(time.Millisecond),
 	)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(c.Close)
+	tb.Cleanup(c.Close)
 	return Connection{Brokers: c.ListenAddrs()}, c
 }
 
@@ -71,18 +71,18 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 }
 
 // running runs fn until the test or stop ends it, and fails on its error.
-func running(t testing.TB, fn func(context.Context) error) (stop func()) {
-	t.Helper()
+func running(tb testing.TB, fn func(context.Context) error) (stop func()) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- fn(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
+			tb.Errorf("run: %v", err)
 		}
 	})
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return stop
 }
 

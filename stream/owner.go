@@ -28,9 +28,7 @@ type owner struct {
 	// commitTo commits this partition's offset with metadata, fenced by the
 	// group's generation.
 	commitTo func(ctx context.Context, offset int64, metadata string) error
-	// reading admits one second reading at a time in this process: it costs an
-	// engine's memory.
-	reading chan struct{}
+	reading  *turns
 
 	plan     plan
 	logStart int64

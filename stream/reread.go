@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirproject/weir/stream/verdict"
@@ -11,11 +12,43 @@ import (
 // engine cursor before the backlog keeps records again.
 const reopenDistance = 32
 
+// readSlice is how long a second reading may store rows while another partition
+// waits for its turn. Without it a store that is too slow for one partition would
+// starve the others.
+const readSlice = 10 * time.Second
+
+// turns admits one second reading at a time in this process, first come first
+// served: each costs the memory of an engine.
+type turns struct {
+	slot    chan struct{}
+	waiting atomic.Int32
+}
+
+func newTurns() *turns { return &turns{slot: make(chan struct{}, 1)} }
+
+func (t *turns) take(ctx context.Context) bool {
+	t.waiting.Add(1)
+	defer t.waiting.Add(-1)
+	select {
+	case t.slot <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t *turns) release() { <-t.slot }
+
+// over reports whether a turn that began to store at since must end.
+func (t *turns) over(since time.Time) bool {
+	return !since.IsZero() && t.waiting.Load() > 0 && time.Since(since) > readSlice
+}
+
 // readAgain brings the store cursor through what the backlog did not keep: with
 // an engine of its own, restored from the newest snapshot at or below from, it
 // reads the log again and computes the same rows as the first time. It returns
-// once the backlog holds everything after, or when the owner stops; a fault is
-// logged and the pump comes back to it.
+// once the backlog holds everything after, when the turn is over or when the
+// owner stops; a fault is logged. The pump comes back to what is left.
 func (o *owner) readAgain(ctx context.Context, from int64, sp *span) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -26,12 +59,10 @@ func (o *owner) readAgain(ctx context.Context, from int64, sp *span) {
 		case <-ctx.Done():
 		}
 	})
-	select {
-	case o.reading <- struct{}{}:
-		defer func() { <-o.reading }()
-	case <-ctx.Done():
+	if !o.reading.take(ctx) {
 		return
 	}
+	defer o.reading.release()
 	f, err := o.foldFor(ctx, from)
 	if err == nil {
 		err = o.readThrough(ctx, f, from, sp)
@@ -69,7 +100,12 @@ func (o *owner) readThrough(ctx context.Context, f *fold, from int64, sp *span) 
 	}
 	defer r.close()
 	until := int64(-1)
+	var since time.Time // when the first row was stored
 	for {
+		// Once the backlog keeps records again, the little that is left is read.
+		if until < 0 && o.reading.over(since) {
+			return nil
+		}
 		if until < 0 {
 			if at, ok := o.backlog.reopen(f.next, reopenDistance); ok {
 				until = at
@@ -88,6 +124,9 @@ func (o *owner) readThrough(ctx context.Context, f *fold, from int64, sp *span) 
 			}
 			if err := o.again(ctx, f, &recs[i], from, sp); err != nil {
 				return err
+			}
+			if since.IsZero() && recs[i].Offset >= from {
+				since = time.Now()
 			}
 		}
 	}

@@ -197,8 +197,8 @@ func processorChild() error {
 	g, err := NewGroup(GroupConfig{
 		Connection: connection, Member: os.Getenv(envMember), NewEngine: newCountEngine,
 		Store: httpStore{addr: os.Getenv(envStore)}, Snapshots: NewDirectory(filepath.Join(dir, "snapshots")), Log: log,
-		FlushRows: 200, FlushInterval: 10 * time.Millisecond, BacklogBytes: 40_000, SnapshotInterval: 15 * time.Millisecond,
-		SessionTimeout: session, StopTimeout: time.Second, At: killtest.Hook(),
+		FlushRows: 200, FlushInterval: 10 * time.Millisecond, BacklogBytes: 40_000, SnapshotInterval: slow * slow * 15 * time.Millisecond,
+		SessionTimeout: session, StopTimeout: slow * time.Second, At: killtest.Hook(),
 	}, nil)
 	if err != nil {
 		return err
