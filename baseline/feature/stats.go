@@ -48,9 +48,8 @@ type Step struct {
 	// Switched: another object than before; Moved: another address and another
 	// fingerprint within the hour; NewObject: one never tried in the episode.
 	Switched, Moved, NewObject bool
-	// Changed: the same object with another secret; SameSecret: another object
-	// with the same secret.
-	Changed, SameSecret bool
+	// Changed: the same object with another secret.
+	Changed bool
 	// Stale: the same object was tried with the same secret before: a client that
 	// has an old password, not somebody who guesses.
 	Stale bool
@@ -89,7 +88,6 @@ func (s *Stats) step(in *Input) Step {
 		st.Switched = in.Object != 0 && s.LastObject != object
 		st.Moved = st.Gap < 3600000 && s.LastPrint != software && s.LastClient != client
 		st.Changed = in.Secret != 0 && in.Object != 0 && s.LastObject == object && s.LastSecret != uint32(in.Secret)
-		st.SameSecret = in.Secret != 0 && st.Switched && s.LastSecret == uint32(in.Secret)
 	}
 	st.NewUser = in.User != 0 && !s.Users.Has(in.User)
 	st.Stale = in.Secret != 0 && in.Object != 0 && s.Secrets.Has(in.Secret) && s.Secrets.Bits() < 40
