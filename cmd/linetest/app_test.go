@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -43,7 +45,7 @@ func newApp(t *testing.T) *app {
 		answer(w, http.StatusOK, `{"approved":true,"order":"`+r.PathValue("id")+`"}`)
 	})
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Length", fmt.Sprint(r.ContentLength))
+		w.Header().Set("X-Length", strconv.FormatInt(r.ContentLength, 10))
 		_, _ = io.Copy(w, r.Body)
 	})
 	mux.HandleFunc("GET /zip", zipped)
@@ -84,15 +86,15 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, `{"ok":false}`)
 		return
 	}
-	http.SetCookie(w, &http.Cookie{Name: "sid", Value: sum(in.User) + "." + in.User, Path: "/", HttpOnly: true})
+	http.SetCookie(w, &http.Cookie{Name: "sid", Value: sum(in.User) + "." + in.User, Path: "/", HttpOnly: true}) //nolint:gosec // plain HTTP on loopback
 	answer(w, http.StatusOK, `{"ok":true}`)
 }
 
 func (a *app) page(w http.ResponseWriter, r *http.Request) {
 	sid, err := r.Cookie("sid")
 	if err != nil {
-		http.SetCookie(w, &http.Cookie{Name: "sid", Value: "s" + sum(r.UserAgent()+r.URL.Path), Path: "/", HttpOnly: true})
-		http.SetCookie(w, &http.Cookie{Name: "did", Value: "d" + sum(r.UserAgent()), Path: "/", HttpOnly: true})
+		http.SetCookie(w, &http.Cookie{Name: "sid", Value: "s" + sum(r.UserAgent()+r.URL.Path), Path: "/", HttpOnly: true}) //nolint:gosec // plain HTTP on loopback
+		http.SetCookie(w, &http.Cookie{Name: "did", Value: "d" + sum(r.UserAgent()), Path: "/", HttpOnly: true})            //nolint:gosec // plain HTTP on loopback
 	} else if _, account, ok := strings.Cut(sid.Value, "."); ok {
 		w.Header().Set("X-User", account)
 	}
@@ -103,7 +105,7 @@ func (a *app) page(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Add("Link", "</a.css>; rel=preload")
 	w.Header().Add("Link", "</b.js>; rel=preload")
-	_, _ = fmt.Fprintf(w, "<!doctype html><h1>%s</h1>\n", r.URL.Path)
+	_, _ = fmt.Fprintf(w, "<!doctype html><h1>%s</h1>\n", r.URL.Path) //nolint:gosec // no browser reads it
 }
 
 func zipped(w http.ResponseWriter, _ *http.Request) {
@@ -126,7 +128,7 @@ func streamed(w http.ResponseWriter, _ *http.Request) {
 func answer(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, body+"\n")
+	_, _ = io.WriteString(w, body+"\n") //nolint:gosec // no browser reads it
 }
 
 // flowMap writes the demo shop's flow map and returns its path.
@@ -187,9 +189,7 @@ func (c *client) do(ctx context.Context, method, target, body string, header htt
 		return nil, err
 	}
 	for _, h := range []http.Header{c.header, header} {
-		for name, values := range h {
-			req.Header[name] = values
-		}
+		maps.Copy(req.Header, h)
 	}
 	if body != "" && req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/json")

@@ -98,6 +98,7 @@ type listed struct {
 }
 
 func demoTools(t *testing.T, w *weir) {
+	t.Helper()
 	var all []listed
 	decode(t, w.ok(t, "verdicts", "list", "-o", "json"), &all)
 	i := slices.IndexFunc(all, func(v listed) bool { return v.Action == "block" })
@@ -196,6 +197,7 @@ var fence = regexp.MustCompile("(?ms)^```sql ([a-z0-9-]+)\n(.*?)^```$")
 
 // questions runs the analyst's questions as docs/investigation.md writes them.
 func questions(t *testing.T, w *weir) {
+	t.Helper()
 	text, err := os.ReadFile("../../docs/investigation.md")
 	if err != nil {
 		t.Fatal(err)
@@ -215,6 +217,7 @@ func questions(t *testing.T, w *weir) {
 
 // panels runs every panel of every dashboard.
 func panels(t *testing.T, w *weir) {
+	t.Helper()
 	list, err := grafana.Panels()
 	if err != nil || len(list) == 0 {
 		t.Fatalf("%d panels, %v", len(list), err)
@@ -250,7 +253,8 @@ var laterMetrics = []string{
 }
 
 func metrics(t *testing.T, w *weir) {
-	resp, err := http.Get("http://" + w.admin + "/metrics") //nolint:noctx // a loopback page
+	t.Helper()
+	resp, err := http.Get("http://" + w.admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +294,7 @@ func metrics(t *testing.T, w *weir) {
 		}
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/readyz?line", "/v1/status", "/v1/verdicts", "/v1/decisions?since=1h"} {
-		resp, err := http.Get("http://" + w.admin + path) //nolint:noctx // a loopback page
+		resp, err := http.Get("http://" + w.admin + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +303,7 @@ func metrics(t *testing.T, w *weir) {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
 	}
-	resp, err = http.Post("http://"+w.admin+"/v1/sql", "application/json", strings.NewReader(`{"query":"SELECT 1"}`)) //nolint:noctx // a loopback page
+	resp, err = http.Post("http://"+w.admin+"/v1/sql", "application/json", strings.NewReader(`{"query":"SELECT 1"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

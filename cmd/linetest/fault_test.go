@@ -61,7 +61,8 @@ func TestBadStart(t *testing.T) {
 		"the data directory is no directory": {nil, []string{"--data", file}, 1, []string{file, "--data"}},
 		"the data directory cannot be made":  {nil, []string{"--data", "/proc/weir"}, 1, []string{"/proc/weir", "--data"}},
 		"the engine is missing": {
-			[]string{"XDG_CACHE_HOME=" + dir, "HOME=" + dir, "PATH=/nonexistent", "WEIR_CHDB=", "WEIR_CLICKHOUSE="}, nil, 1,
+			[]string{"XDG_CACHE_HOME=" + dir, "HOME=" + dir, "PATH=/nonexistent", "WEIR_CHDB=", "WEIR_CLICKHOUSE="},
+			nil, 1,
 			[]string{"npm", "clickhouse"},
 		},
 		"the engine is not where it is said": {[]string{"WEIR_CLICKHOUSE=/nonexistent/clickhouse"}, nil, 1, []string{"/nonexistent/clickhouse"}},
@@ -155,6 +156,7 @@ func TestReload(t *testing.T) {
 
 // idle prints what a line takes that has nothing to do.
 func idle(t *testing.T, w *weir) {
+	t.Helper()
 	w.settled(t)
 	settle, span := time.After(4*time.Second), 20*time.Second
 	<-settle

@@ -54,7 +54,7 @@ func TestKillSoak(t *testing.T) {
 		})
 	}
 	seed := uint64(time.Now().UnixNano())
-	rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // moments of kills
+	rng := rand.New(rand.NewPCG(seed, 1))
 	kills := map[string]int{}
 	for began := time.Now(); time.Since(began) < 100*time.Second; {
 		part := []string{"log", "store", "process"}[rng.IntN(3)]

@@ -32,6 +32,7 @@ func TestEnforced(t *testing.T) {
 
 // byHand adds, revokes and lets expire.
 func byHand(t *testing.T, a *app, w *weir) {
+	t.Helper()
 	c := newClient(t, w.listen, "127.64.0.1")
 	if r := c.get(t, "/item/1"); r.status != http.StatusOK || r.id() == "" {
 		t.Fatalf("status %d, request id %q", r.status, r.id())
@@ -87,6 +88,7 @@ func byHand(t *testing.T, a *app, w *weir) {
 
 // plainTool: one address tries dozens of accounts; weir has seen nothing yet.
 func plainTool(t *testing.T, w *weir) {
+	t.Helper()
 	c := newClient(t, w.listen, "127.64.1.1")
 	passed := 0
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -118,6 +120,7 @@ type asked struct {
 // the first refused one, for clients that send every 5 ms. It prints; a noisy
 // machine makes no failure.
 func latency(t *testing.T, w *weir) {
+	t.Helper()
 	const rounds = 15
 	feed := &output{}
 	end := w.background(t, feed, "verdicts", "watch", "-o", "json")
@@ -193,6 +196,7 @@ func stuff(t *testing.T, w *weir, round int) (out []asked) {
 // storeAway kills the store again and again: detection and blocking go on, and
 // nothing is lost.
 func storeAway(t *testing.T, w *weir) {
+	t.Helper()
 	person := newClient(t, w.listen, "127.66.0.1")
 	for round := range 6 {
 		w.killPart(t, "store")

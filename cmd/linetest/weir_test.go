@@ -95,7 +95,7 @@ func (w *weir) start(t *testing.T, args ...string) {
 	t.Helper()
 	w.out = &output{}
 	args = append([]string{"up", "--data", w.data, "--listen", w.listen, "--admin", w.admin}, args...)
-	cmd := exec.Command(binary, args...) //nolint:gosec,noctx // our own binary; stop and kill end it
+	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = w.out, w.out
 	cmd.Dir = root // no weir.yaml here
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -156,7 +156,7 @@ func (w *weir) tellLogs(t *testing.T) {
 	t.Logf("weir up printed:\n%s", w.out)
 	files, _ := filepath.Glob(filepath.Join(w.data, "log", "*.log"))
 	for _, f := range files {
-		if b, err := os.ReadFile(f); err == nil { //nolint:gosec // our own data directory
+		if b, err := os.ReadFile(f); err == nil {
 			t.Logf("%s:\n%s", filepath.Base(f), b[max(0, len(b)-3000):])
 		}
 	}
@@ -179,7 +179,7 @@ func runWeir(t *testing.T, env []string, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // our own binary
+	cmd := exec.CommandContext(ctx, binary, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &errs, root
 	cmd.Env = append(os.Environ(), env...)
@@ -335,7 +335,7 @@ func untilEvery(t *testing.T, pace, d time.Duration, what string, cond func() bo
 // weir up left.
 func (w *weir) startRole(t *testing.T, role string) {
 	t.Helper()
-	cmd := exec.Command(binary, role, "--config", filepath.Join(w.data, "run", "weir.yaml"), "--data", w.data) //nolint:gosec,noctx // our own binary; kill ends it
+	cmd := exec.Command(binary, role, "--config", filepath.Join(w.data, "run", "weir.yaml"), "--data", w.data)
 	w.out = &output{}
 	cmd.Stdout, cmd.Stderr, cmd.Dir = w.out, w.out, root
 	if err := cmd.Start(); err != nil {
@@ -360,7 +360,7 @@ func (w *weir) config(t *testing.T, text string) string {
 func (w *weir) background(t *testing.T, out *output, args ...string) (end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, binary, append(args, "--data", w.data)...) //nolint:gosec // our own binary
+	cmd := exec.CommandContext(ctx, binary, append(args, "--data", w.data)...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, root
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
