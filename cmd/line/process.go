@@ -2,6 +2,8 @@ package line
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,7 +59,7 @@ func (p *processor) build(ctx context.Context) error {
 		return nil
 	})
 	p.snapshot = stream.NewDirectory(p.Config.Process.Snapshots)
-	member := node() + "-process"
+	member := memberName(p.Config.Data)
 	for _, c := range []stream.GroupConfig{
 		{
 			NewEngine: p.sites.newEngine, Store: eventTable{p.store}, Snapshots: p.snapshot, FlushInterval: time.Second,
@@ -89,6 +91,13 @@ func (p *processor) build(ctx context.Context) error {
 	p.group.Go(func() error { return tail.Run(ctx, p.follow) })
 	p.group.Go(func() error { return newAccounts(p).run(ctx) })
 	return p.routes()
+}
+
+// memberName is a processor's static name in its groups: the same after a
+// restart, another for each data directory of a machine.
+func memberName(data string) string {
+	sum := sha256.Sum256([]byte(data))
+	return node() + "-" + hex.EncodeToString(sum[:4])
 }
 
 // follow puts new verdicts on the feed.
