@@ -7,7 +7,7 @@
 // only, no floating point and no randomness. Memory is bounded whatever paths
 // arrive: paths that the application does not answer teach nothing, and the
 // table of segments has a fixed capacity with a counted eviction. It never
-// keeps a query value, and it never decides what a route means; Suggest only
+// keeps a query value, and it never decides what a route means; a Survey only
 // proposes that to a person.
 package route
 

@@ -1,273 +1,374 @@
 package route
 
 import (
+	"cmp"
 	"fmt"
-	"io"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
+
+	"github.com/weirproject/weir/stream/flow"
 )
 
-// Suggestion proposes what an endpoint means in the application. It is for a
-// person to check: nothing acts on it.
-type Suggestion struct {
-	Method, Template string
-	// Role is a role of CONTRACTS.md section 7.
-	Role string
-	// Strength is the number of independent reasons.
-	Strength int
-	Reasons  []string
-	// Success and Failure are proposed status conditions, "" for none.
-	Success, Failure string
-	Count            uint64
+// Proposal is a flow map with the reasons for each part of it.
+type Proposal struct {
+	Map flow.Map
+	// Notes stand beside Map.Routes.
+	Notes []Note
+	// Identifiers are the reasons for the identifiers, by what they name:
+	// session, device, account.
+	Identifiers map[string]string
+	// Left are the endpoints that write and got no role, the busiest first, at
+	// most 40.
+	Left []Left
+	// Exchanges were read; Lost counts names and endpoints without room.
+	Exchanges, Lost uint64
 }
 
-// rule is one way to recognise a role.
-type rule struct {
-	role   string
-	method string // "" any, "write" is POST, PUT or PATCH
-	// words are path words that name the role, params query parameters.
-	words, params []string
-	// statuses support it.
-	statuses []uint16
-	// variable: the template's last segment is a variable; 1 wanted, -1 unwanted.
-	variable int
-	// structure alone may suggest it: statuses and method without a word.
-	structural bool
+// Note says why a route is proposed.
+type Note struct {
+	// Confidence is in points of 99: from 80 on nearly certain, below 55 worth a
+	// look.
+	Confidence int
+	Requests   uint64
+	Reasons    []string
 }
 
-// rules in order of preference: the first whose words match names the role.
-var rules = []rule{
-	{role: "logout", words: []string{"logout", "signout", "logoff"}},
-	{role: "reset", method: "write", words: []string{"reset", "forgot", "recover", "lostpassword"}},
-	{role: "signup", method: "write", words: []string{"signup", "register", "registration", "join", "enroll"}, statuses: []uint16{201, 409, 422}},
-	{role: "otp_verify", method: "write", words: []string{"otp/verify", "verify-code", "2fa/verify", "mfa/verify"}, statuses: []uint16{401, 422}},
-	{role: "otp_send", method: "write", words: []string{"otp", "sms", "send-code", "2fa", "mfa"}},
-	{role: "captcha_verify", method: "write", words: []string{"captcha"}},
-	{role: "captcha_issue", method: "GET", words: []string{"captcha"}},
-	{role: "login", method: "write", words: []string{"login", "signin", "logon", "session", "sessions", "authenticate", "auth", "token", "wp-login.php"}, statuses: []uint16{401, 403}, variable: -1, structural: true},
-	{role: "pay_auth", method: "write", words: []string{"pay", "payment", "payments", "charge", "authorize", "authorise"}, statuses: []uint16{402}, structural: true},
-	{role: "coupon_apply", method: "write", words: []string{"coupon", "coupons", "voucher", "promo", "giftcard", "gift-card", "discount"}, statuses: []uint16{422, 404}},
-	{role: "cart_remove", method: "write", words: []string{"cart/remove", "basket/remove", "cart/delete"}},
-	{role: "cart_add", method: "write", words: []string{"cart", "basket", "bag"}, statuses: []uint16{409}},
-	{role: "checkout_step", method: "write", words: []string{"checkout"}},
-	{role: "release", method: "write", words: []string{"release", "unreserve"}},
-	{role: "reserve", method: "write", words: []string{"reserve", "reservation", "reservations", "hold", "book", "booking"}, statuses: []uint16{409}},
-	{role: "address_change", method: "write", words: []string{"address", "addresses", "profile"}},
-	{role: "payout", method: "write", words: []string{"payout", "payouts", "withdraw", "withdrawal"}},
-	{role: "transfer", method: "write", words: []string{"transfer", "transfers"}},
-	{role: "vote", method: "write", words: []string{"vote", "votes", "poll", "rate"}},
-	{role: "like", method: "write", words: []string{"like", "likes", "favorite", "favourite"}},
-	{role: "bid", method: "write", words: []string{"bid", "bids", "offer"}},
-	{role: "post", method: "write", words: []string{"review", "reviews", "comment", "comments", "post", "posts", "message", "messages", "wp-comments-post.php"}},
-	{role: "llm_call", method: "write", words: []string{"chat", "assistant", "completion", "completions", "ask"}},
-	{role: "order", method: "write", words: []string{"order", "orders", "purchase"}, statuses: []uint16{201}},
-	{role: "export", method: "GET", words: []string{"export", "download", "report"}},
-	{role: "search", method: "GET", words: []string{"search", "find", "suche", "recherche"}, params: []string{"q", "query", "search", "s", "keyword", "keywords", "term"}, structural: true},
-	{role: "item_view", method: "GET", words: []string{"item", "items", "product", "products", "p", "article", "articles", "dp", "lot", "listing", "hotel", "hotels", "stock"}, variable: 1, structural: true},
-	{role: "list_view", method: "GET", words: []string{"c", "category", "categories", "collection", "collections", "catalog", "catalogue", "list", "tag", "tags"}, params: []string{"page", "sort"}},
+// Left is an endpoint without a role.
+type Left struct {
+	Method, Path string
+	Requests     uint64
 }
 
-// minSuggested is how many requests an endpoint needs before its statuses and
-// parameters say anything.
-const minSuggested = 5
+// candidate is an endpoint with the role that suits it best.
+type candidate struct {
+	spot
+	*mark
+	rule    *rule
+	points  int
+	reasons []string
+}
 
-// Suggest proposes roles for the endpoints seen so far, most requested first.
-// An endpoint without a reason is left out.
-func (l *Learner) Suggest() []Suggestion {
-	var out []Suggestion
-	for _, e := range l.Inventory() {
-		if e.Count < minSuggested || assetPath(e.Template) || e.Method == "HEAD" || e.Method == "OPTIONS" {
-			continue
+// Suggest proposes a flow map for a site from what the survey saw. It proposes:
+// a person reads it, corrects it, and puts it into force.
+func (s *Survey) Suggest(site string) Proposal {
+	all := s.endpoints()
+	// Relations need roles: two rounds.
+	roles := map[spot]string{}
+	for range 2 {
+		next := map[spot]string{}
+		for _, c := range all {
+			if c.best(roles, all); c.rule != nil {
+				next[c.spot] = c.rule.role
+			}
 		}
-		if s, ok := suggest(&e); ok {
-			out = append(out, s)
+		roles = next
+	}
+	p := Proposal{Exchanges: s.exchanges, Lost: s.lost, Identifiers: map[string]string{}}
+	p.Map = flow.Map{APIVersion: flow.APIVersion, Kind: flow.MapKind, Site: site}
+	s.identify(&p, all)
+	order := map[string]int{}
+	for i := range rules {
+		if _, known := order[rules[i].role]; !known {
+			order[rules[i].role] = i
 		}
 	}
-	sort.SliceStable(out, func(i, j int) bool {
-		if out[i].Count != out[j].Count {
-			return out[i].Count > out[j].Count
+	slices.SortFunc(all, func(a, b *candidate) int {
+		if a.rule == nil || b.rule == nil {
+			return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.template, b.template), cmp.Compare(a.method, b.method))
 		}
-		return out[i].Template+out[i].Method < out[j].Template+out[j].Method
+		return cmp.Or(order[a.rule.role]-order[b.rule.role], precedes(a, b), cmp.Compare(a.template, b.template), cmp.Compare(a.method, b.method))
 	})
+	step := 0
+	taken := map[string]bool{}
+	for _, c := range all {
+		switch {
+		case c.rule != nil:
+			// Two templates may be one path of a map ("{slug}.php", "{slug}").
+			at := c.method + " " + pattern(c.template)
+			if taken[at] {
+				continue
+			}
+			taken[at] = true
+			r := c.route()
+			if r.Role == "checkout_step" {
+				step++
+				r.Step = step
+			}
+			p.Map.Routes = append(p.Map.Routes, r)
+			p.Notes = append(p.Notes, Note{Confidence: min(c.points, 99), Requests: c.count, Reasons: c.reasons})
+		case c.writes() && len(p.Left) < 40:
+			p.Left = append(p.Left, Left{Method: c.method, Path: mapPath(c.template), Requests: c.count})
+		}
+	}
+	return p
+}
+
+// pattern is a template without the names of its variables.
+func pattern(template string) string {
+	segments := strings.Split(mapPath(template), "/")
+	for i, seg := range segments {
+		if strings.HasPrefix(seg, "{") {
+			segments[i] = "{}"
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// precedes orders two steps of a checkout by which is more often asked for
+// before the other.
+func precedes(a, b *candidate) int {
+	if a.rule.role != "checkout_step" {
+		return 0
+	}
+	return cmp.Compare(a.before[b.spot], b.before[a.spot])
+}
+
+// endpoints merges the evidence of templates that became one.
+func (s *Survey) endpoints() []*candidate {
+	now := func(at spot) spot {
+		if t, known := s.learner.Lookup(at.template); known {
+			at.template = t
+		}
+		return at
+	}
+	merged := map[spot]*mark{}
+	keys := slices.SortedFunc(maps.Keys(s.marks), func(a, b spot) int {
+		return cmp.Or(cmp.Compare(a.template, b.template), cmp.Compare(a.method, b.method))
+	})
+	for _, at := range keys {
+		to := now(at)
+		if merged[to] == nil {
+			merged[to] = &mark{codes: map[int]uint64{}}
+		}
+		merged[to].merge(s.marks[at])
+	}
+	var all []*candidate
+	for _, at := range keys {
+		m := merged[at]
+		if m == nil {
+			if to := now(at); to != at && merged[to] != nil {
+				m, at = merged[to], to
+			}
+		}
+		if m == nil {
+			continue
+		}
+		delete(merged, at)
+		before := map[spot]uint64{}
+		for b, n := range m.before {
+			if to := now(b); to != at {
+				before[to] += n
+			}
+		}
+		m.before = before
+		all = append(all, &candidate{spot: at, mark: m})
+	}
+	return all
+}
+
+func (c *candidate) writes() bool {
+	return c.method != "GET" && c.method != "HEAD" && c.method != "OPTIONS"
+}
+
+// answered: most requests were.
+func (c *candidate) answered() bool { return c.codes[200]*2 > c.count }
+
+// best finds the rule with most points, nil when none has enough.
+func (c *candidate) best(roles map[spot]string, all []*candidate) {
+	c.rule, c.points, c.reasons = nil, 0, nil
+	if c.method == "HEAD" || c.method == "OPTIONS" || c.count < 2 {
+		return
+	}
+	path := readPath(c.template)
+	classes := c.classes()
+	for i := range rules {
+		r := &rules[i]
+		if r.read != (c.method == "GET") || r.remove != (c.method == "DELETE") && (r.remove || c.method == "DELETE" && r.role != "cart_remove") {
+			continue
+		}
+		t := tally{}
+		if r.wordless && path.variable && c.count >= 50 && c.answered() && strings.Count(c.template, "{") == 1 {
+			t.add(40, "a page with many values in its place")
+		}
+		if !t.path(r, &path) || !t.fields(r, classes) {
+			continue
+		}
+		t.answers(r, c.mark)
+		t.relations(r, c, roles, all)
+		if t.points >= proposeAt && t.points > c.points {
+			c.rule, c.points, c.reasons = r, t.points, t.reasons
+		}
+	}
+}
+
+// pathWords are a template's words: those of its last literal segment, and
+// those before it.
+type pathWords struct {
+	last, before []string
+	variable     bool
+}
+
+func readPath(template string) (p pathWords) {
+	segments := strings.Split(strings.Trim(template, "/"), "/")
+	for i, seg := range segments {
+		if strings.Contains(seg, "{") {
+			p.variable = i == len(segments)-1
+			continue
+		}
+		seg, _, _ = strings.Cut(seg, ".php")
+		if len(seg) == 2 && seg[0] == 'v' {
+			continue
+		}
+		words := tokens(seg)
+		if hit(words, []string{"add", "create", "new", "submit", "save", "process", "do", "verify", "check", "send"}) != "" && len(words) == 1 {
+			p.last = append(p.last, words...) // a verb says nothing without what is before it
+			continue
+		}
+		p.before = append(p.before, p.last...)
+		p.last = words
+	}
+	return p
+}
+
+// classes are the classes of the request's fields, each with the selector of
+// the field that shows it most often.
+func (c *candidate) classes() map[class]string {
+	out := map[class]string{}
+	take := func(prefix string, fields map[string]*field) {
+		// The busiest first, then by name: the answer must not depend on a map's
+		// order.
+		names := slices.SortedFunc(maps.Keys(fields), func(a, b string) int {
+			return cmp.Or(cmp.Compare(fields[b].count, fields[a].count), cmp.Compare(a, b))
+		})
+		for _, name := range names {
+			f := fields[name]
+			if cl := f.classify(name); cl != unclear && out[cl] == "" && f.count*5 >= c.count {
+				out[cl] = prefix + name
+			}
+		}
+	}
+	take("body:", c.body)
+	take("form:", c.form)
+	take("query:", c.query)
 	return out
 }
 
-// suggest takes the first rule that the path or a parameter names; if there is
-// none, the first whose structure fits.
-func suggest(e *Endpoint) (Suggestion, bool) {
-	words := pathWords(e.Template)
-	var fallback Suggestion
-	for i := range rules {
-		r := &rules[i]
-		if !r.applies(e) {
-			continue
-		}
-		s := Suggestion{Method: e.Method, Template: e.Template, Role: r.role, Count: e.Count}
-		byName := r.explain(e, words, &s)
-		switch {
-		case byName:
-		case fallback.Role == "" && r.structural && structural(r, e, &s):
-			fallback = s
-			continue
-		default:
-			continue
-		}
-		s.Strength = len(s.Reasons)
-		s.conditions(e)
-		return s, true
-	}
-	fallback.Strength = len(fallback.Reasons)
-	fallback.conditions(e)
-	return fallback, fallback.Role != ""
+// tally adds up points with their reasons.
+type tally struct {
+	points  int
+	reasons []string
 }
 
-func (r *rule) applies(e *Endpoint) bool {
-	write := e.Method == "POST" || e.Method == "PUT" || e.Method == "PATCH"
-	variable := strings.HasSuffix(e.Template, "}")
-	switch {
-	case r.method == "write" && !write, r.method != "" && r.method != "write" && r.method != e.Method:
+func (t *tally) add(points int, format string, args ...any) {
+	t.points += points
+	t.reasons = append(t.reasons, fmt.Sprintf(format, args...))
+}
+
+func (t *tally) path(r *rule, p *pathWords) bool {
+	if r.end == endsVariable && !p.variable || r.end == endsLiteral && p.variable {
 		return false
-	case r.variable > 0 && !variable, r.variable < 0 && variable:
+	}
+	if hit(p.last, r.never) != "" || hit(p.before, r.never) != "" {
 		return false
+	}
+	if r.also != nil && hit(p.last, r.also) == "" && hit(p.before, r.also) == "" {
+		return false
+	}
+	if w := hit(p.last, r.words); w != "" {
+		points := 45
+		if len(w) < 3 {
+			points = 25
+		}
+		t.add(points, "the path says %q", w)
+	} else if w := hit(p.before, r.words); w != "" {
+		points := 30
+		if r.also != nil {
+			points = 45
+		}
+		t.add(points, "the path says %q", w)
+	}
+	if r.end == endsVariable && t.points > 0 && !r.wordless {
+		t.add(20, "it ends in a value")
+	} else if r.role == "list_view" && p.variable && t.points > 0 {
+		t.add(15, "it ends in a value")
 	}
 	return true
 }
 
-// explain collects the reasons for a rule and says whether one names the role.
-func (r *rule) explain(e *Endpoint, words []string, s *Suggestion) (byName bool) {
-	if w := named(r.words, words, e.Template); w != "" {
-		byName = true
-		s.Reasons = append(s.Reasons, fmt.Sprintf("the path says %q", w))
-	}
-	for _, p := range r.params {
-		if contains(e.Parameters, p) {
-			s.Reasons = append(s.Reasons, fmt.Sprintf("it takes the parameter %q", p))
-			byName = byName || r.structural
-			break
-		}
-	}
-	for _, code := range r.statuses {
-		if n := statusCountOf(e, code); n > 0 {
-			s.Reasons = append(s.Reasons, fmt.Sprintf("%d of %d answers are %d", n, e.Count, code))
-			break
-		}
-	}
-	return byName
-}
-
-// structural accepts a role without a name: log-ins are refused with 401 now
-// and then, payments with 402, and the page with most variety is an item's.
-func structural(r *rule, e *Endpoint, s *Suggestion) bool {
-	switch r.role {
-	case "login":
-		return statusCountOf(e, 401) > 0 && statusCountOf(e, 200)+statusCountOf(e, 302)+statusCountOf(e, 303) > 0
-	case "pay_auth":
-		return statusCountOf(e, 402) > 0
-	case "item_view":
-		if e.Count < 50 || strings.Count(e.Template, "{") != 1 || strings.HasPrefix(e.Template, "/api/") {
+func (t *tally) fields(r *rule, have map[class]string) bool {
+	for _, cl := range r.must {
+		if have[cl] == "" {
 			return false
 		}
-		s.Reasons = append(s.Reasons, "a page with many values in its place")
-		return true
 	}
-	return false
-}
-
-func (s *Suggestion) conditions(e *Endpoint) {
-	var good, bad []string
-	for _, st := range e.Statuses {
-		text := fmt.Sprint(st.Code)
-		switch {
-		case st.Code >= 200 && st.Code < 400:
-			good = append(good, text)
-		case st.Code >= 400 && st.Code < 500 && st.Code != 404 && st.Code != 400 && st.Code != 429:
-			bad = append(bad, text)
+	for _, cl := range r.lacks {
+		if have[cl] != "" {
+			return false
 		}
 	}
-	sort.Strings(good)
-	sort.Strings(bad)
-	s.Success, s.Failure = strings.Join(good, ","), strings.Join(bad, ",")
-}
-
-// pathWords are the lower-case words of a template's literal segments.
-func pathWords(template string) []string {
-	var words []string
-	for _, seg := range strings.Split(strings.ToLower(template), "/") {
-		if seg != "" && seg[0] != '{' {
-			words = append(words, seg)
-			words = append(words, strings.FieldsFunc(seg, func(r rune) bool { return r == '-' || r == '_' || r == '.' })...)
+	for cl := range numClasses {
+		if points := r.fields[cl]; points > 0 && have[cl] != "" {
+			t.add(points, "%s holds %s", have[cl], classNames[cl])
 		}
 	}
-	return words
+	return true
 }
 
-func named(names, words []string, template string) string {
-	for _, n := range names {
-		if strings.Contains(n, "/") {
-			if strings.Contains(strings.ToLower(template), n) {
-				return n
+func (t *tally) answers(r *rule, m *mark) {
+	for _, code := range r.codes {
+		if n := m.codes[code]; n > 0 && n < m.count {
+			points := 15
+			if code == 402 {
+				points = 45 // RFC 9110 reserves it for payments
 			}
-			continue
-		}
-		if contains(words, n) {
-			return n
+			t.add(points, "%s of the answers are %d", share(n, m.count), code)
+			break
 		}
 	}
-	return ""
+	if r.redirects && m.redirects*2 > m.count {
+		t.add(30, "most answers redirect")
+	}
+	if !r.fresh {
+		return
+	}
+	for _, set := range [...]map[string]*split{m.vouches, m.sets} {
+		for _, name := range slices.Sorted(maps.Keys(set)) {
+			if v := set[name]; v.good >= 2 && v.bad*10 < v.good {
+				t.add(15, "success comes with a new %s", name)
+				return
+			}
+		}
+	}
 }
 
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
+func (t *tally) relations(r *rule, c *candidate, roles map[spot]string, all []*candidate) {
+	if t.points == 0 {
+		return
+	}
+	for _, b := range slices.SortedFunc(maps.Keys(c.before), func(a, b spot) int {
+		return cmp.Or(cmp.Compare(c.before[b], c.before[a]), cmp.Compare(a.template, b.template), cmp.Compare(a.method, b.method))
+	}) {
+		if slices.Contains(r.after, roles[b]) && c.before[b]*4 >= c.count {
+			t.add(15, "%s of the times after %s (%s)", share(c.before[b], c.count), roles[b], mapPath(b.template))
+			break
 		}
 	}
-	return false
+	for _, o := range all {
+		if n := o.before[c.spot]; slices.Contains(r.ahead, roles[o.spot]) && n*4 >= o.count {
+			t.add(15, "%s of the times before %s (%s)", share(n, o.count), roles[o.spot], mapPath(o.template))
+			break
+		}
+	}
 }
 
-func statusCountOf(e *Endpoint, code uint16) uint64 {
-	for _, s := range e.Statuses {
-		if s.Code == code {
-			return s.Count
-		}
+func share(n, of uint64) string {
+	switch p := n * 100 / max(of, 1); {
+	case p == 0:
+		return "under 1 %"
+	case p > 100:
+		return "100 %"
+	default:
+		return fmt.Sprintf("%d %%", p)
 	}
-	return 0
-}
-
-// WriteFlowMap writes suggestions as a flow map in YAML, the reasons as
-// comments, for a person to edit: selectors of accounts, cards and other
-// objects need the application's knowledge.
-func WriteFlowMap(w io.Writer, site string, list []Suggestion) error {
-	if _, err := fmt.Fprintf(w, "# Proposed from observed traffic. Check every line; add identifiers, claims and objects.\napiVersion: weir/v1\nkind: FlowMap\nsite: %s\nroutes:\n", quote(site)); err != nil {
-		return fmt.Errorf("write flow map: %w", err)
-	}
-	for _, s := range list {
-		text := fmt.Sprintf("  # %d requests; %s\n  - match: {method: %s, path: %s}\n    role: %s\n", s.Count, strings.Join(s.Reasons, "; "), quote(s.Method), quote(s.Template), s.Role)
-		if s.Success != "" && s.Failure != "" {
-			text += fmt.Sprintf("    outcome: {success: {status: %s}, failure: {status: %s}}\n", quote(s.Success), quote(s.Failure))
-		}
-		if _, err := io.WriteString(w, text); err != nil {
-			return fmt.Errorf("write flow map: %w", err)
-		}
-	}
-	return nil
-}
-
-// quote makes a YAML double-quoted scalar.
-func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c < 0x20 || c >= 0x7f:
-			fmt.Fprintf(&b, `\x%02x`, c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }

@@ -55,32 +55,6 @@ func kinds() []string {
 	return out
 }
 
-func newFlows(*global) *cobra.Command {
-	cmd := &cobra.Command{Use: "flows", Short: "Work on flow maps: what an application's routes mean"}
-	check := &cobra.Command{
-		Use: "check FILE...", Short: "Lint flow maps", Args: cobra.MinimumNArgs(1),
-		Example: "  weir flows check flows/shop.yaml",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			failed := false
-			for _, path := range args {
-				m, err := config.LoadMap(path)
-				if err != nil {
-					failed = true
-					_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err)
-					continue
-				}
-				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: site %s, %d routes, fine\n", path, m.Site, len(m.Routes))
-			}
-			if failed {
-				return &quietError{}
-			}
-			return nil
-		},
-	}
-	cmd.AddCommand(check)
-	return cmd
-}
-
 func newConfig(g *global) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Check, print or describe the configuration"}
 	cmd.AddCommand(&cobra.Command{

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirproject/weir/baseline/route"
+	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/cmd/line"
+	"github.com/weirproject/weir/stream/flow"
+)
+
+func newFlows(g *global) *cobra.Command {
+	cmd := &cobra.Command{Use: "flows", Short: "Work on flow maps: what an application's routes mean"}
+	cmd.AddCommand(newFlowsCheck(), newFlowsSuggest(g))
+	return cmd
+}
+
+func newFlowsCheck() *cobra.Command {
+	return &cobra.Command{
+		Use: "check FILE...", Short: "Lint flow maps", Args: cobra.MinimumNArgs(1),
+		Example: "  weir flows check flows/shop.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			failed := false
+			for _, path := range args {
+				m, err := config.LoadMap(path)
+				if err != nil {
+					failed = true
+					_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err)
+					continue
+				}
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: site %s, %d routes, fine\n", path, m.Site, len(m.Routes))
+			}
+			if failed {
+				return &quietError{}
+			}
+			return nil
+		},
+	}
+}
+
+// suggestFlags are the options of weir flows suggest.
+type suggestFlags struct {
+	format, site, host string
+	since              time.Duration
+}
+
+func newFlowsSuggest(g *global) *cobra.Command {
+	var f suggestFlags
+	cmd := &cobra.Command{
+		Use:   "suggest [FILE...]",
+		Short: "Propose a flow map from observed traffic, with its reasons",
+		Long: `Reads exchange files or access logs and writes a flow map, with the reason for
+each route as a comment; without a file it asks the running weir what it has
+stored. Exchange files show most: bodies and cookies give claims, objects and
+identifiers. Only names are looked at and kept, never a value.
+
+It is a proposal: read it, correct it, check it with weir flows check, and put
+it into force yourself.`,
+		Example: `  weir flows suggest traffic.ndjson --site shop > flows/shop.yaml && weir flows check flows/shop.yaml
+  weir flows suggest access.log --format combined
+  weir flows suggest --site shop --since 72h`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := f.propose(cmd, g, args)
+			if err != nil {
+				return err
+			}
+			if g.output == "json" {
+				return printJSON(cmd.OutOrStdout(), proposalJSON(p))
+			}
+			return writeProposal(cmd.OutOrStdout(), p, len(args) == 0)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.format, "format", "", "exchange, combined, common or json (default: by the first line)")
+	fl.StringVar(&f.site, "site", "default", "name of the site")
+	fl.StringVar(&f.host, "host", "", "only the exchanges of this host")
+	fl.DurationVar(&f.since, "since", 7*24*time.Hour, "without a file: how far to look back")
+	return cmd
+}
+
+func (f *suggestFlags) propose(cmd *cobra.Command, g *global, files []string) (*route.Proposal, error) {
+	if len(files) == 0 {
+		if f.since < time.Second {
+			return nil, usagef("--since %s: want a second or more", f.since)
+		}
+		c, err := g.running()
+		if err != nil {
+			return nil, err
+		}
+		return line.SuggestStored(cmd.Context(), c, f.site, f.since)
+	}
+	complaints := 0
+	progress := newProgress(cmd.ErrOrStderr())
+	defer progress.done()
+	opt := line.SuggestOptions{Files: files, Format: f.format, Host: f.host, Site: f.site}
+	return line.SuggestFiles(cmd.Context(), opt, func(err error) {
+		if complaints++; complaints <= maxComplaints {
+			_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err)
+		}
+	}, progress.show)
+}
+
+func writeProposal(w io.Writer, p *route.Proposal, stored bool) error {
+	notes := config.MapNotes{Identifiers: p.Identifiers}
+	notes.Head = []string{
+		fmt.Sprintf("Proposed by weir flows suggest from %d exchanges. Check every line before it is put into force.", p.Exchanges),
+		"Confidence is in points of 99: from 80 on nearly certain, below 55 worth a look.",
+	}
+	if stored {
+		notes.Head = append(notes.Head, "The store keeps no bodies and cookies: add identifiers, claims and objects, or suggest from an exchange file.")
+	}
+	if p.Lost > 0 {
+		notes.Head = append(notes.Head, fmt.Sprintf("%d names or endpoints found no room.", p.Lost))
+	}
+	for i := range p.Notes {
+		n := &p.Notes[i]
+		lines := []string{fmt.Sprintf("%d requests, confidence %d:", n.Requests, n.Confidence)}
+		for _, r := range n.Reasons {
+			lines = append(lines, "  "+r)
+		}
+		notes.Routes = append(notes.Routes, lines)
+	}
+	if len(p.Left) > 0 {
+		notes.Tail = append(notes.Tail, "What else writes, and got no role:")
+		for _, l := range p.Left {
+			notes.Tail = append(notes.Tail, fmt.Sprintf("  %s %s (%d requests)", l.Method, l.Path, l.Requests))
+		}
+	}
+	return config.WriteMap(w, &p.Map, notes)
+}
+
+// proposalJSON is a proposal as tools read it.
+func proposalJSON(p *route.Proposal) any {
+	type identifier struct {
+		Selectors flow.Selectors `json:"selectors"`
+		Reason    string         `json:"reason"`
+	}
+	type condition struct {
+		Status string            `json:"status,omitempty"`
+		Body   map[string]string `json:"response_body,omitempty"`
+	}
+	type entry struct {
+		Method     string                    `json:"method"`
+		Path       string                    `json:"path"`
+		Role       string                    `json:"role"`
+		Confidence int                       `json:"confidence"`
+		Requests   uint64                    `json:"requests"`
+		Reasons    []string                  `json:"reasons"`
+		Claims     map[string]flow.Selectors `json:"claims,omitempty"`
+		Objects    map[string]flow.Selectors `json:"objects,omitempty"`
+		Success    *condition                `json:"success,omitempty"`
+		Failure    *condition                `json:"failure,omitempty"`
+		Proves     string                    `json:"proves,omitempty"`
+		Step       int                       `json:"step,omitempty"`
+	}
+	type left struct {
+		Method   string `json:"method"`
+		Path     string `json:"path"`
+		Requests uint64 `json:"requests"`
+	}
+	shown := func(c *flow.Condition) *condition {
+		if c == nil {
+			return nil
+		}
+		return &condition{c.Status, c.ResponseBody}
+	}
+	out := struct {
+		Site        string                `json:"site"`
+		Exchanges   uint64                `json:"exchanges"`
+		Lost        uint64                `json:"lost"`
+		Identifiers map[string]identifier `json:"identifiers"`
+		Routes      []entry               `json:"routes"`
+		Left        []left                `json:"without_role"`
+	}{p.Map.Site, p.Exchanges, p.Lost, map[string]identifier{}, []entry{}, []left{}}
+	for name, list := range map[string]flow.Selectors{"session": p.Map.Identifiers.Session, "device": p.Map.Identifiers.Device, "account": p.Map.Identifiers.Account} {
+		if len(list) > 0 {
+			out.Identifiers[name] = identifier{list, p.Identifiers[name]}
+		}
+	}
+	for i := range p.Map.Routes {
+		r, n := &p.Map.Routes[i], &p.Notes[i]
+		e := entry{
+			Method: r.Match.Method, Path: r.Match.Path, Role: r.Role, Confidence: n.Confidence, Requests: n.Requests, Reasons: n.Reasons,
+			Claims: map[string]flow.Selectors{}, Objects: map[string]flow.Selectors{}, Success: shown(r.Outcome.Success), Failure: shown(r.Outcome.Failure),
+			Proves: r.Proves, Step: r.Step,
+		}
+		for name, list := range map[string]flow.Selectors{"account": r.Claims.Account, "secret": r.Claims.Secret} {
+			if len(list) > 0 {
+				e.Claims[name] = list
+			}
+		}
+		for _, o := range r.Objects {
+			e.Objects[o.Name] = o.Selectors
+		}
+		out.Routes = append(out.Routes, e)
+	}
+	for _, l := range p.Left {
+		out.Left = append(out.Left, left(l))
+	}
+	return out
+}
