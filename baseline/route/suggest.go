@@ -177,7 +177,7 @@ func (c *candidate) answered() bool { return c.codes[200]*2 > c.count }
 // best finds the rule with most points, nil when none has enough.
 func (c *candidate) best(roles map[spot]string, all []*candidate) {
 	c.rule, c.points, c.reasons = nil, 0, nil
-	if c.method == "HEAD" || c.method == "OPTIONS" || c.count < 2 {
+	if c.method == "HEAD" || c.method == "OPTIONS" || c.count < 2 || c.template == "/" {
 		return
 	}
 	path := readPath(c.template)

@@ -124,7 +124,7 @@ func (s *Survey) mark(o Observation, n uint64) (*mark, spot) {
 	s.exchanges += n
 	match := s.learner.Observe(o)
 	at := spot{match.Template, o.Method}
-	if match.Unknown || match.Asset || match.Template == "/" {
+	if match.Unknown || match.Asset {
 		return nil, at
 	}
 	m := s.marks[at]
