@@ -67,6 +67,7 @@ func goldenEvents() []*event.Event {
 
 // golden runs the script and describes every byte that left the engine.
 func golden(t *testing.T) string {
+	t.Helper()
 	e := New(Config{Entities: 1 << 14, Cases: 512})
 	verdicts, results := fnv.New64a(), fnv.New64a()
 	counts := map[verdict.Threat]int{}

@@ -183,7 +183,7 @@ func (s *Survey) identify(p *Proposal, all []*candidate) {
 		}
 		lasting := c.lasting*2 > c.set
 		session, device := 0, 0
-		why := fmt.Sprintf("the application sets cookie %s and %d requests return it", name, c.sent)
+		why := []string{fmt.Sprintf("the application sets cookie %s and %d requests return it", name, c.sent)}
 		if hit(words, sessionWords) != "" {
 			session += 40
 		}
@@ -192,27 +192,27 @@ func (s *Survey) identify(p *Proposal, all []*candidate) {
 		}
 		if lasting {
 			device += 20
-			why += ", kept over visits"
+			why = append(why, "kept over visits")
 		} else {
 			session += 20
-			why += ", gone with the browser"
+			why = append(why, "gone with the browser")
 		}
 		if c.httpOnly*2 > c.set {
 			session += 10
-			why += ", hidden from scripts"
+			why = append(why, "hidden from scripts")
 		}
 		for _, e := range all {
 			if v := e.sets[name]; v != nil && e.rule != nil && e.rule.role == "login" && v.good > v.bad*2 && v.good*2 > e.successes() {
 				session += 40
-				why += ", new at each log-in"
+				why = append(why, "new at each log-in")
 			}
 		}
 		if session > device && session >= 30 && session > best["session"] {
 			best["session"] = session
-			p.Map.Identifiers.Session, p.Identifiers["session"] = flow.Selectors{"cookie:" + name}, why
+			p.Map.Identifiers.Session, p.Identifiers["session"] = flow.Selectors{"cookie:" + name}, strings.Join(why, ", ")
 		} else if device >= session && device >= 40 && device > best["device"] {
 			best["device"] = device
-			p.Map.Identifiers.Device, p.Identifiers["device"] = flow.Selectors{"cookie:" + name}, why
+			p.Map.Identifiers.Device, p.Identifiers["device"] = flow.Selectors{"cookie:" + name}, strings.Join(why, ", ")
 		}
 	}
 	if len(p.Map.Identifiers.Session) == 0 && s.tokens*20 >= s.headers && s.tokens > 0 {

@@ -121,7 +121,7 @@ var rules = []rule{
 	},
 	{
 		role: "item_view", read: true, end: endsVariable, never: []string{"order", "cart", "user"},
-		words: []string{"item", "product", "article", "p", "dp", "detail", "listing", "lot", "stock", "artikel", "produit", "producto", "good", "offer", "book", "movie"},
+		words: []string{"item", "product", "article", "p", "dp", "detail", "listing", "lot", "stock", "artikel", "produit", "good", "offer", "book", "movie"},
 		ahead: []string{"cart_add", "bid", "reserve"},
 	},
 	{role: "item_view", read: true, end: endsVariable, wordless: true, never: []string{"api", "order", "user", "account", "customer", "member", "admin", "tag", "author", "category", "c", "page"}, ahead: []string{"cart_add", "bid", "reserve"}},

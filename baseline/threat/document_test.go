@@ -104,6 +104,7 @@ func challengeOf(f *Facts) event.Action {
 
 // row is a detector's line of the table.
 func row(t *testing.T, f *Facts) string {
+	t.Helper()
 	s := readSource(t, string(f.Threat))
 	roles := "every request"
 	if len(f.Roles) > 0 {

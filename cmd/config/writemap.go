@@ -178,7 +178,8 @@ func quoteYAML(s string) string {
 	for i := range len(s) {
 		c := s[i]
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if !letter && (i == 0 || !(c >= '0' && c <= '9' || c == '_' || c == '/')) {
+		inner := c >= '0' && c <= '9' || c == '_' || c == '/'
+		if !letter && (i == 0 || !inner) {
 			plain = false
 		}
 	}

@@ -30,15 +30,20 @@ func TestStatusSaysWhichDetectorsWorkAndWhichRolesAreMissing(t *testing.T) {
 		count   int
 	}{
 		"no map": {
-			nil, []string{"OAT-004", "OAT-011", "OAT-014", "OAT-015", "OAT-018"},
-			[]string{"OAT-001 needs pay_auth", "OAT-008 works on log-ins guessed from paths, needs login or reset", "OAT-020 needs login or export"}, all - 5,
+			nil,
+			[]string{"OAT-004", "OAT-011", "OAT-014", "OAT-015", "OAT-018"},
+			[]string{"OAT-001 needs pay_auth", "OAT-008 works on log-ins guessed from paths, needs login or reset", "OAT-020 needs login or export"},
+			all - 5,
 		},
 		"an empty map guesses nothing": {
-			&flow.Map{}, []string{"OAT-004", "OAT-011", "OAT-014", "OAT-015", "OAT-018"}, []string{"OAT-008 needs login or reset"}, all - 5,
+			&flow.Map{}, []string{"OAT-004", "OAT-011", "OAT-014", "OAT-015", "OAT-018"}, []string{"OAT-008 needs login or reset"},
+			all - 5,
 		},
 		"the demo's map": {
-			shop, []string{"OAT-001", "OAT-004", "OAT-005", "OAT-006", "OAT-007", "OAT-008", "OAT-010", "OAT-011", "OAT-014", "OAT-015", "OAT-018", "OAT-020", "OAT-021"},
-			[]string{"OAT-002 needs coupon_apply", "OAT-007 sees more with reset", "OAT-005 sees more with checkout_step, order"}, 14,
+			shop,
+			[]string{"OAT-001", "OAT-004", "OAT-005", "OAT-006", "OAT-007", "OAT-008", "OAT-010", "OAT-011", "OAT-014", "OAT-015", "OAT-018", "OAT-020", "OAT-021"},
+			[]string{"OAT-002 needs coupon_apply", "OAT-007 sees more with reset", "OAT-005 sees more with checkout_step, order"},
+			14,
 		},
 		"every role": {everything, nil, nil, 0},
 	}
