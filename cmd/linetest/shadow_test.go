@@ -94,6 +94,15 @@ func TestShadow(t *testing.T) {
 		return ids
 	}
 	compare(t, "127.67.0.1")
+	// The tool goes on at a pace at which verdicts come in between.
+	tool, tick := newClient(t, w.listen, "127.67.0.1"), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for i := range 100 {
+		<-tick.C
+		if r := tool.post(t, "/api/login", guess(100+i)); r.status != http.StatusUnauthorized {
+			t.Errorf("guess %d: status %d, want the application's 401", i, r.status)
+		}
+	}
 
 	// A client under a block: every request would have been refused.
 	w.ok(t, "verdicts", "add", "--client", "127.67.0.2", "--action", "block", "--for", "1h", "--reason", "shadow test")
@@ -121,7 +130,7 @@ func TestShadow(t *testing.T) {
 	}
 	// The stuffing of the first client was seen by the engine itself.
 	if n := w.number(t, "SELECT count() AS n FROM decisions WHERE client_ip = '127.67.0.1' AND proposed NOT IN ('', 'allow', 'observe')"); n == 0 {
-		t.Error("the engine would not have acted on 40 guesses")
+		t.Error("the engine would not have acted on 140 guesses")
 	}
 	if n := w.number(t, "SELECT count() AS n FROM decisions WHERE action IN ('block', 'rate_limit', 'redirect')"); n > 0 {
 		t.Errorf("%d requests were acted on in shadow mode", n)
