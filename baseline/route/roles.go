@@ -74,6 +74,7 @@ var rules = []rule{
 		role: "otp_verify", words: []string{"otp", "sms", "2fa", "mfa", "verification", "verify"}, never: []string{"captcha", "send", "resend"},
 		fields: map[class]int{otp: 25, phone: 5}, must: []class{otp}, codes: []int{400, 401, 403, 422},
 	},
+	{role: "otp_verify", words: []string{"otp", "sms", "2fa", "mfa", "verification"}, also: []string{"verify", "confirm", "check", "validate"}, never: []string{"captcha"}},
 	{role: "captcha_issue", read: true, words: []string{"captcha", "recaptcha", "challenge"}, fields: map[class]int{captcha: 10}},
 	{role: "captcha_verify", words: []string{"captcha", "recaptcha", "challenge"}, fields: map[class]int{captcha: 15}, codes: []int{400, 403, 422}},
 	{

@@ -36,7 +36,9 @@ func TestStatusSaysWhichDetectorsWorkAndWhichRolesAreMissing(t *testing.T) {
 			all - 5,
 		},
 		"an empty map guesses nothing": {
-			&flow.Map{}, []string{"OAT-004", "OAT-011", "OAT-014", "OAT-015", "OAT-018"}, []string{"OAT-008 needs login or reset"},
+			&flow.Map{},
+			[]string{"OAT-004", "OAT-011", "OAT-014", "OAT-015", "OAT-018"},
+			[]string{"OAT-008 needs login or reset"},
 			all - 5,
 		},
 		"the demo's map": {

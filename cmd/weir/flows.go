@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -133,17 +134,21 @@ func writeProposal(w io.Writer, p *route.Proposal, stored bool) error {
 	return config.WriteMap(w, &p.Map, notes)
 }
 
-// proposalJSON is a proposal as tools read it.
-func proposalJSON(p *route.Proposal) any {
-	type identifier struct {
+// The JSON form of a proposal, as tools read it.
+type (
+	proposedMap struct {
+		Site        string                        `json:"site"`
+		Exchanges   uint64                        `json:"exchanges"`
+		Lost        uint64                        `json:"lost"`
+		Identifiers map[string]proposedIdentifier `json:"identifiers"`
+		Routes      []proposedRoute               `json:"routes"`
+		Left        []leftRoute                   `json:"without_role"`
+	}
+	proposedIdentifier struct {
 		Selectors flow.Selectors `json:"selectors"`
 		Reason    string         `json:"reason"`
 	}
-	type condition struct {
-		Status string            `json:"status,omitempty"`
-		Body   map[string]string `json:"response_body,omitempty"`
-	}
-	type entry struct {
+	proposedRoute struct {
 		Method     string                    `json:"method"`
 		Path       string                    `json:"path"`
 		Role       string                    `json:"role"`
@@ -152,46 +157,36 @@ func proposalJSON(p *route.Proposal) any {
 		Reasons    []string                  `json:"reasons"`
 		Claims     map[string]flow.Selectors `json:"claims,omitempty"`
 		Objects    map[string]flow.Selectors `json:"objects,omitempty"`
-		Success    *condition                `json:"success,omitempty"`
-		Failure    *condition                `json:"failure,omitempty"`
+		Success    *proposedCondition        `json:"success,omitempty"`
+		Failure    *proposedCondition        `json:"failure,omitempty"`
 		Proves     string                    `json:"proves,omitempty"`
 		Step       int                       `json:"step,omitempty"`
 	}
-	type left struct {
+	proposedCondition struct {
+		Status string            `json:"status,omitempty"`
+		Body   map[string]string `json:"response_body,omitempty"`
+	}
+	leftRoute struct {
 		Method   string `json:"method"`
 		Path     string `json:"path"`
 		Requests uint64 `json:"requests"`
 	}
-	shown := func(c *flow.Condition) *condition {
-		if c == nil {
-			return nil
-		}
-		return &condition{c.Status, c.ResponseBody}
+)
+
+func proposalJSON(p *route.Proposal) any {
+	out := proposedMap{
+		Site: p.Map.Site, Exchanges: p.Exchanges, Lost: p.Lost, Identifiers: map[string]proposedIdentifier{}, Routes: []proposedRoute{}, Left: []leftRoute{},
 	}
-	out := struct {
-		Site        string                `json:"site"`
-		Exchanges   uint64                `json:"exchanges"`
-		Lost        uint64                `json:"lost"`
-		Identifiers map[string]identifier `json:"identifiers"`
-		Routes      []entry               `json:"routes"`
-		Left        []left                `json:"without_role"`
-	}{p.Map.Site, p.Exchanges, p.Lost, map[string]identifier{}, []entry{}, []left{}}
-	for name, list := range map[string]flow.Selectors{"session": p.Map.Identifiers.Session, "device": p.Map.Identifiers.Device, "account": p.Map.Identifiers.Account} {
-		if len(list) > 0 {
-			out.Identifiers[name] = identifier{list, p.Identifiers[name]}
-		}
+	ids := &p.Map.Identifiers
+	for name, list := range present(map[string]flow.Selectors{"session": ids.Session, "device": ids.Device, "account": ids.Account}) {
+		out.Identifiers[name] = proposedIdentifier{list, p.Identifiers[name]}
 	}
 	for i := range p.Map.Routes {
 		r, n := &p.Map.Routes[i], &p.Notes[i]
-		e := entry{
+		e := proposedRoute{
 			Method: r.Match.Method, Path: r.Match.Path, Role: r.Role, Confidence: n.Confidence, Requests: n.Requests, Reasons: n.Reasons,
-			Claims: map[string]flow.Selectors{}, Objects: map[string]flow.Selectors{}, Success: shown(r.Outcome.Success), Failure: shown(r.Outcome.Failure),
-			Proves: r.Proves, Step: r.Step,
-		}
-		for name, list := range map[string]flow.Selectors{"account": r.Claims.Account, "secret": r.Claims.Secret} {
-			if len(list) > 0 {
-				e.Claims[name] = list
-			}
+			Claims:  present(map[string]flow.Selectors{"account": r.Claims.Account, "secret": r.Claims.Secret}),
+			Objects: map[string]flow.Selectors{}, Success: shown(r.Outcome.Success), Failure: shown(r.Outcome.Failure), Proves: r.Proves, Step: r.Step,
 		}
 		for _, o := range r.Objects {
 			e.Objects[o.Name] = o.Selectors
@@ -199,7 +194,20 @@ func proposalJSON(p *route.Proposal) any {
 		out.Routes = append(out.Routes, e)
 	}
 	for _, l := range p.Left {
-		out.Left = append(out.Left, left(l))
+		out.Left = append(out.Left, leftRoute(l))
 	}
 	return out
+}
+
+// present leaves out what has no selector.
+func present(all map[string]flow.Selectors) map[string]flow.Selectors {
+	maps.DeleteFunc(all, func(_ string, list flow.Selectors) bool { return len(list) == 0 })
+	return all
+}
+
+func shown(c *flow.Condition) *proposedCondition {
+	if c == nil {
+		return nil
+	}
+	return &proposedCondition{c.Status, c.ResponseBody}
 }

@@ -103,8 +103,8 @@ func printStatus(w io.Writer, st *admin.Status) {
 			if len(s.Detectors) > 0 {
 				_, _ = fmt.Fprintf(w, "             detectors at work: %s\n", strings.Join(s.Detectors, " "))
 			}
-			for _, m := range s.Missing {
-				_, _ = fmt.Fprintf(w, "             missing roles: %s\n", m)
+			if len(s.Missing) > 0 {
+				_, _ = fmt.Fprintf(w, "             missing roles:\n               %s\n", strings.Join(s.Missing, "\n               "))
 			}
 		}
 		for _, n := range r.Notes {
