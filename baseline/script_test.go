@@ -99,6 +99,13 @@ func build(site string, t time.Time, id string, words map[string]string) *event.
 			}
 		case "log":
 			ev.HeaderOrder = 0
+		case "opens", "closes":
+			var d time.Duration
+			if d, err = time.ParseDuration(v); v != "" && k == "opens" {
+				ev.Opens = ev.Time + int64(d)
+			} else if v != "" {
+				ev.Closes = ev.Time + int64(d)
+			}
 		case "flags":
 			if strings.Contains(v, "proves") {
 				ev.Flags |= event.FlagProves

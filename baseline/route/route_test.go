@@ -11,11 +11,11 @@ import (
 	"testing"
 )
 
-func learner(t testing.TB, cfg Config) *Learner {
-	t.Helper()
+func learner(tb testing.TB, cfg Config) *Learner {
+	tb.Helper()
 	l, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }
@@ -341,8 +341,8 @@ func TestPathFloodStaysBounded(t *testing.T) {
 	const limit = 512
 	l := learner(t, Config{MaxNodes: limit, CachePaths: 64})
 	r := rand.New(rand.NewPCG(1, 2))
-	real := []string{"/", "/login", "/cart", "/api/users/me", "/api/orders/17"}
-	for _, p := range real {
+	known := []string{"/", "/login", "/cart", "/api/users/me", "/api/orders/17"}
+	for _, p := range known {
 		for range 3 {
 			l.Observe(get(p, 200))
 		}

@@ -51,7 +51,7 @@ func (oat005) Observe(o *Observation) {
 	if c := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleCartAdd); c != nil && c.Edge > 0 {
 		chainPart(o, 3)
 		if in.Unowned && in.ByTool != nil {
-			toolPart(o, 4, feature.UrnUnowned)
+			toolPart(o, 4)
 			if in.Chain {
 				o.Add(Tool, 3, sketch.LnRatio(900, 300), milli(uint32(in.ByTool.Chain)), 0)
 			}

@@ -31,7 +31,7 @@ func (oat006) Observe(o *Observation) {
 		nats, want := o.Urn(feature.UrnChain, 0, 0, in.Chain, 900000)
 		o.Add(Tool, 0, min(1500, nats), milli(uint32(in.ByTool.Chain)), want)
 		if in.Chain {
-			toolPart(o, 2, feature.UrnUnowned)
+			toolPart(o, 2)
 		}
 	}
 }

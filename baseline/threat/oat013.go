@@ -34,7 +34,7 @@ func (oat013) Observe(o *Observation) {
 		nats, want = o.Urn(feature.UrnEdge, 0, 0, in.Edge, 900000)
 		o.Add(Tool, 0, min(1500, nats), milli(uint32(in.ByTool.Edge)), want)
 		if in.Edge {
-			toolPart(o, 2, feature.UrnUnowned)
+			toolPart(o, 2)
 		}
 	}
 }

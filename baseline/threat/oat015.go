@@ -32,7 +32,7 @@ func (oat015) Observe(o *Observation) {
 		alone, want := o.Page(feature.PageSlow, 0, 0, p.Slow, 9)
 		o.Add(Tool, 2, min(1500, alone), milli(uint32(in.ByTool.N)), want)
 		if p.Slow {
-			toolPart(o, 4, feature.PageUnowned)
+			toolPart(o, 4)
 		}
 	}
 	if p.N == 0 {

@@ -31,7 +31,7 @@ func (oat016) Observe(o *Observation) {
 		p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
 		o.Add(Tool, 2, min(1000, sketch.LogLikelihood(in.Direct, 800000, p0)), milli(uint32(in.ByTool.Direct)), int32(p0/1000))
 		if !in.ToolStep.Switched && in.ToolStep.N > 0 {
-			toolPart(o, 3, feature.UrnUnowned)
+			toolPart(o, 3)
 		}
 	}
 	// The target: new sessions that do nothing but this.

@@ -42,7 +42,7 @@ func (oat017) Observe(o *Observation) {
 		p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
 		o.Add(Tool, 3, min(1000, sketch.LogLikelihood(in.Direct, 800000, p0)), milli(uint32(in.ByTool.Direct)), int32(p0/1000))
 		if in.ObjectStep.N > 0 {
-			toolPart(o, 4, feature.UrnUnowned)
+			toolPart(o, 4)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (oat021) Observe(o *Observation) {
 	quickPart(o, 1)
 	directPart(o, 2)
 	if in.ByTool != nil && in.Hold {
-		toolPart(o, 3, feature.UrnUnowned)
+		toolPart(o, 3)
 		nats, want := o.Urn(feature.UrnHold, 0, 0, true, 950000)
 		o.Add(Tool, 0, min(700, max(150, nats)), milli(uint32(in.ByTool.Hold)), want)
 	} else if in.ByTool != nil {

@@ -69,9 +69,9 @@ func softwareCap(o *Observation) (event.Action, string) {
 // toolPart adds to part i of the tool's case that its requests in this role come
 // from software no proved owner uses, once per new session: the site's own share
 // of such software is what is expected.
-func toolPart(o *Observation, i int, u feature.UrnName) {
+func toolPart(o *Observation, i int) {
 	in := o.In
-	softwarePart(o, i, u, in.ByTool != nil && (in.ToolStep.NewSession || in.ToolStep.NewClient))
+	softwarePart(o, i, feature.UrnUnowned, in.ByTool != nil && (in.ToolStep.NewSession || in.ToolStep.NewClient))
 }
 
 // softwarePart is toolPart with the moment chosen by the caller.

@@ -31,7 +31,7 @@ func main() {
 
 func run(args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("scoreboard", flag.ContinueOnError)
-	suite := fs.String("suite", "", "small, dev, validation or test; otherwise one run as described by the other flags")
+	suite := fs.String("suite", "", "small, dev, validation or test; otherwise one run as described by the other flags (with -out and no attacks: test)")
 	only := fs.String("only", "", "with -suite: runs whose name begins so")
 	site := fs.String("site", "shop", "shop, shop-log or blog")
 	split := fs.String("split", "development", "development, validation or test")
@@ -49,6 +49,9 @@ func run(args []string, out io.Writer) error {
 	verdicts := fs.Bool("verdicts", false, "list verdicts above observe, to standard error")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if *path != "" && *suite == "" && *attacks == "" {
+		*suite, *peers = "test", true // as make scoreboard wants it
 	}
 	var o scoreboard.Options
 	if *wrong {
