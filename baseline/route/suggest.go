@@ -74,10 +74,12 @@ func (s *Survey) Suggest(site string) Proposal {
 		}
 	}
 	slices.SortFunc(all, func(a, b *candidate) int {
-		if (a.rule == nil) != (b.rule == nil) {
-			return map[bool]int{true: 1, false: -1}[a.rule == nil]
-		}
-		if a.rule == nil {
+		switch {
+		case a.rule == nil && b.rule != nil:
+			return 1
+		case a.rule != nil && b.rule == nil:
+			return -1
+		case a.rule == nil:
 			return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.template, b.template), cmp.Compare(a.method, b.method))
 		}
 		return cmp.Or(order[a.rule.role]-order[b.rule.role], precedes(a, b), cmp.Compare(a.template, b.template), cmp.Compare(a.method, b.method))
