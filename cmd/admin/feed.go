@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weirproject/weir/stream/verdict"
+	"github.com/weirproject/weir/stream/wire"
 )
 
 const (
@@ -59,7 +59,7 @@ func NewFeed(now func() time.Time) *Feed {
 // weir.verdicts. An offset at or below the last one is a repeat and ignored.
 func (f *Feed) Add(partition int32, offset int64, v *verdict.Verdict) {
 	v.Sequence = offset
-	data, err := json.Marshal(v)
+	data, err := wire.AppendVerdict(nil, v)
 	if err != nil {
 		return // the verdict came from JSON
 	}
@@ -187,7 +187,7 @@ func (f *Feed) subscribe(since map[int32]int64) (first []entry, snapshot bool, v
 	for _, v := range f.inForce {
 		bare := *v
 		bare.Evidence = verdict.Evidence{Features: []verdict.Feature{}, Events: []string{}}
-		if data, err := json.Marshal(&bare); err == nil {
+		if data, err := wire.AppendVerdict(nil, &bare); err == nil {
 			first = append(first, entry{data: data})
 		}
 	}
