@@ -59,7 +59,7 @@ func accused(t *testing.T, path string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	l, err := NewLine("log", nil)
 	if err != nil {
 		t.Fatal(err)

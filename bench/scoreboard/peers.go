@@ -70,7 +70,7 @@ func NewPeers() *Peers {
 	failed := func(ev *event.Event) bool {
 		return ev.Method == "POST" && (ev.Status == 401 || ev.Status == 403) || ev.Status == 200 && ev.Method == "POST" && strings.Contains(ev.Path, "wp-login")
 	}
-	any := func(*event.Event) bool { return true }
+	every := func(*event.Event) bool { return true }
 	asset := func(ev *event.Event) bool {
 		return strings.HasPrefix(ev.Path, "/img/") || strings.HasPrefix(ev.Path, "/static/")
 	}
@@ -81,7 +81,7 @@ func NewPeers() *Peers {
 		leaky("", 1, 10, address, func(ev *event.Event) bool { return ev.Payload != 0 }),
 	}
 	return &Peers{peers: []*peer{
-		leaky("60 requests a minute per address", 60, 1, address, any),
+		leaky("60 requests a minute per address", 60, 1, address, every),
 		leaky("lock-out: 5 failures in 15 minutes per account", 5, 180, func(ev *event.Event) string {
 			if ev.Claimed == 0 {
 				return ev.ID

@@ -47,7 +47,7 @@ func (r Run) Play(t *Tally, o Options) error {
 	if o.Verdicts != nil {
 		l.OnVerdict = func(v *verdict.Verdict) {
 			if v.Action > event.ActionObserve {
-				fmt.Fprintf(o.Verdicts, "%s r%d %s %s %s score %s caps %v: %s\n", v.ID, v.Revision, v.Scope, v.Action, v.Threats, v.Score, v.Evidence.Caps, v.Evidence.Summary)
+				_, _ = fmt.Fprintf(o.Verdicts, "%s r%d %s %s %s score %s caps %v: %s\n", v.ID, v.Revision, v.Scope, v.Action, v.Threats, v.Score, v.Evidence.Caps, v.Evidence.Summary)
 			}
 		}
 	}
@@ -116,7 +116,7 @@ func (l *Line) complain(w io.Writer) {
 			return
 		}
 		seen[key] = true
-		fmt.Fprintf(w, "%s %s %s %s %s by %s %s %v group %d: %s %s (%s)\n", d.ID, label.Class, label.Who, label.Kind, d.Action, d.Verdict, d.Scope, d.Threats, d.Group, ev.Method, ev.Path, d.Reason)
+		_, _ = fmt.Fprintf(w, "%s %s %s %s %s by %s %s %v group %d: %s %s (%s)\n", d.ID, label.Class, label.Who, label.Kind, d.Action, d.Verdict, d.Scope, d.Threats, d.Group, ev.Method, ev.Path, d.Reason)
 	}
 }
 

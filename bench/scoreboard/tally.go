@@ -9,6 +9,7 @@
 package scoreboard
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/weirproject/weir/bench/traffic"
@@ -135,12 +136,7 @@ func (t *Tally) Add(run string, d *Decision, l *traffic.Label, at int64) {
 		if c.FirstAttempts < 0 {
 			c.FirstAttempts, c.FirstSeconds = c.Attempts, float64(at-c.begin)/1e9
 		}
-		for _, threat := range d.Threats {
-			if threat == l.Threat {
-				c.RightThreat++
-				break
-			}
-		}
+		c.RightThreat += boolIndex(slices.Contains(d.Threats, l.Threat))
 	}
 	if worst == 2 && c.FirstBlock < 0 {
 		c.FirstBlock = c.Attempts

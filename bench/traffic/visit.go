@@ -33,7 +33,6 @@ type Visit struct {
 	Emit   func(Exchange, Label)
 	User   string // logged-in account
 	cart   int
-	first  bool
 	last   string // page for the Referer header
 	Script bool   // loads no sub-resources
 }

@@ -58,19 +58,19 @@ type Drop struct {
 }
 
 type person struct {
-	id                        int
-	account                   int
-	password                  string
-	home, office, carrier     int
-	rate, fails               float64
-	incognito, vpn            float64
-	devices                   []device
-	agency                    []int
-	shared, stale, dormant    bool
-	watcher, hoarder, qa, app bool
-	support                   bool
-	seen                      bool
-	card                      traffic.Card
+	id                     int
+	account                int
+	password               string
+	home, office, carrier  int
+	rate, fails            float64
+	incognito, vpn         float64
+	devices                []device
+	agency                 []int
+	shared, stale, dormant bool
+	watcher, hoarder, qa   bool
+	support                bool
+	seen                   bool
+	card                   traffic.Card
 }
 
 type device struct {
@@ -121,6 +121,7 @@ type shares struct {
 func (v Variant) shares(n int) shares {
 	s := shares{fails: 1, incognito: .12, cgnat: max(6, n/250), offices: max(4, n/500), kiosks: max(1, n/3000), agencies: max(1, n/500), stale: max(1, n/2000), tablets: .06, shared: .05}
 	switch v {
+	case Normal:
 	case Shifted:
 		s.fails, s.incognito, s.cgnat, s.kiosks = 2, .3, max(3, s.cgnat/3), 3*s.kiosks
 	case Hostile:

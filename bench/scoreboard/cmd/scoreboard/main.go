@@ -3,6 +3,7 @@
 //
 //	go run ./scoreboard/cmd/scoreboard -suite small
 //	go run ./scoreboard/cmd/scoreboard -people 4000 -days 4 -learn 2 -attacks all:plain@2.2
+//	go run ./scoreboard/cmd/scoreboard -decisions decisions.ndjson -labels labels.ndjson
 package main
 
 import (
@@ -47,8 +48,13 @@ func run(args []string, out io.Writer) error {
 	path := fs.String("out", "", "file to write instead of standard output")
 	wrong := fs.Bool("wrong", false, "list people acted on, to standard error")
 	verdicts := fs.Bool("verdicts", false, "list verdicts above observe, to standard error")
+	decisions := fs.String("decisions", "", "a --decisions file of weir replay to score instead of running anything; needs -labels")
+	labels := fs.String("labels", "", "the simulator's labels.ndjson for -decisions")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if *decisions != "" || *labels != "" {
+		return files(out, *decisions, *labels)
 	}
 	if *path != "" && *suite == "" && *attacks == "" {
 		*suite, *peers = "test", true // as make scoreboard wants it
@@ -84,21 +90,43 @@ func run(args []string, out io.Writer) error {
 			runs = append(runs, scoreboard.Run{Name: fmt.Sprintf("run-%d", *seed+i), Site: *site, Config: c, LearnDays: *learn})
 		}
 	}
-	begin := time.Now()
+	begin, done := time.Now(), func() error { return nil }
 	if *path != "" {
 		f, err := os.Create(*path)
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		out = f
 		if err := preface(f, *suite, *n); err != nil {
-			return err
+			return errors.Join(err, f.Close())
 		}
+		out, done = f, f.Close
 	}
-	err := scoreboard.Report(out, runs, *peers, o)
+	err := errors.Join(scoreboard.Report(out, runs, *peers, o), done())
 	fmt.Fprintf(os.Stderr, "%d runs in %s\n", len(runs), time.Since(begin).Round(time.Millisecond))
 	return err
+}
+
+// files scores what weir replay has decided.
+func files(out io.Writer, decisions, labels string) (err error) {
+	d, err := os.Open(decisions)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	l, err := os.Open(labels)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	t := scoreboard.NewTally()
+	n, err := t.Files("files", d, l)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return errors.New("no decision has a label: are the files of one run?")
+	}
+	return t.Write(out)
 }
 
 // preface says what the figures are and how to get them again.
