@@ -124,6 +124,11 @@ func (in *Input) guess() {
 		switch s := e.Status; {
 		case s == 401 || s == 403 || s == 422 || s == 400 || s == 429:
 			in.Outcome = event.OutcomeFailure
+			if s == 401 || s == 422 {
+				in.Site.Refuses = 1
+			}
+		case s == 200 && in.Site.Refuses != 0 && !containsFold(e.Path, "wp-login"):
+			in.Outcome = event.OutcomeSuccess
 		case s == 301 || s == 302 || s == 303:
 			in.Outcome = event.OutcomeSuccess
 		case s == 200 && containsFold(e.Path, "wp-login"):

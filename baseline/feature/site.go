@@ -101,7 +101,10 @@ type Site struct {
 	// Role counts per role.
 	Roles [event.NumRoles]uint64
 	// Duration is the mean server time of document requests in microseconds.
-	Duration, _ uint32
+	Duration uint32
+	// Refuses: log-ins guessed from paths are refused by status here, so that 200
+	// is a success.
+	Refuses uint32
 }
 
 // Share is a fast exponentially weighted share with a half-life of 23 values.

@@ -35,6 +35,8 @@ func (oat008) Cap(o *Observation, _ Subject) (event.Action, string) {
 	switch {
 	case familiarCap(in):
 		return event.ActionObserve, "the account knows this context"
+	case in.Guessed && a.Success*4 >= a.N:
+		return event.ActionObserve, "log-ins succeed from here too: a shared place"
 	case a.Objects.Bits() < 3 && min(a.Clients.Bits(), a.Prints.Bits()) < 3 && !in.Guessed:
 		if a.Fail < 20 {
 			return event.ActionObserve, "fewer than 3 accounts and 3 contexts: somebody who mistypes"
