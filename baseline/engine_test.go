@@ -48,7 +48,7 @@ func crowd(seed uint64, n int) []*event.Event {
 		case x < 14 && i > n/2:
 			words = map[string]string{
 				"client": fmt.Sprintf("home%d", d.n(60)), "ua": fmt.Sprintf("copy%d", d.n(6)), "session": fmt.Sprintf("x%d", i), "template": "script",
-				"role": "login", "path": "/api/login", "claimed": fmt.Sprintf("user%d", d.n(12)), "secret": fmt.Sprint(i), "outcome": "failure",
+				"role": "login", "path": "/api/login", "claimed": fmt.Sprintf("user%d", d.n(12)), "secret": strconv.Itoa(i), "outcome": "failure",
 			}
 		case x < 18:
 			words["role"], words["path"], words["obj.card"] = "pay_auth", "/pay", fmt.Sprintf("card%d", p)
@@ -167,8 +167,8 @@ func TestMemoryIsBoundedUnderFloods(t *testing.T) {
 	before := e.Counters().Bytes
 	for i := range 60000 {
 		ev := build(fmt.Sprintf("site%d", i%9), time.Unix(1767225600+int64(i/50), 0), strconv.Itoa(i), map[string]string{
-			"client": fmt.Sprint(i), "ua": fmt.Sprint(i), "session": fmt.Sprint(i), "template": fmt.Sprint(i), "role": "login",
-			"claimed": fmt.Sprint(i % 5000), "secret": "x", "outcome": "failure", "path": fmt.Sprint("/", i),
+			"client": strconv.Itoa(i), "ua": strconv.Itoa(i), "session": strconv.Itoa(i), "template": strconv.Itoa(i), "role": "login",
+			"claimed": strconv.Itoa(i % 5000), "secret": "x", "outcome": "failure", "path": fmt.Sprint("/", i),
 		})
 		e.Observe(ev, verdict.Position{Offset: int64(i)})
 	}
@@ -192,10 +192,10 @@ func flatSize(t reflect.Type) (uintptr, error) {
 	switch t.Kind() {
 	case reflect.Struct:
 		var sum uintptr
-		for i := range t.NumField() {
-			n, err := flatSize(t.Field(i).Type)
+		for f := range t.Fields() {
+			n, err := flatSize(f.Type)
 			if err != nil {
-				return 0, fmt.Errorf("%s: %w", t.Field(i).Name, err)
+				return 0, fmt.Errorf("%s: %w", f.Name, err)
 			}
 			sum += n
 		}
@@ -220,7 +220,7 @@ func TestOperatorsRecords(t *testing.T) {
 		for i := from; i < from+n; i++ {
 			now = now.Add(2 * time.Second)
 			r := e.Observe(build("shop", now, fmt.Sprint("r", i), map[string]string{
-				"client": "203.0.113.9", "ua": "tool", "template": "tool", "role": "login", "claimed": fmt.Sprint("u", i), "secret": fmt.Sprint(i), "outcome": "failure",
+				"client": "203.0.113.9", "ua": "tool", "template": "tool", "role": "login", "claimed": fmt.Sprint("u", i), "secret": strconv.Itoa(i), "outcome": "failure",
 			}), verdict.Position{Offset: int64(i)})
 			for _, v := range r.Verdicts {
 				last = v
@@ -278,7 +278,7 @@ func FuzzObserve(f *testing.F) {
 		d := &dice{seed}
 		for i, c := range raw {
 			ev := &event.Event{
-				ID: fmt.Sprint(i), Site: fmt.Sprint("s", c%3), Time: int64(c)<<uint(d.n(56)) - int64(d.n(1000)), Duration: int64(d.n(1 << 40)), Method: []string{"GET", "POST", "\x00"}[d.n(3)],
+				ID: strconv.Itoa(i), Site: fmt.Sprint("s", c%3), Time: int64(c)<<uint(d.n(56)) - int64(d.n(1000)), Duration: int64(d.n(1 << 40)), Method: []string{"GET", "POST", "\x00"}[d.n(3)],
 				Path: string(raw[:i]), QueryKeys: string(raw[i:]), Status: uint16(d.n(65536)), Role: event.Role(d.n(int(event.NumRoles))), Outcome: event.Outcome(d.n(3)), Payload: event.Payload(d.n(256)),
 				Flags: event.Flags(d.n(1 << 12)), Action: event.Action(d.n(8)), Mode: event.Mode(d.n(3)), Secret: event.Hash(d.n(4)), Claimed: event.Hash(d.n(5)), HeaderOrder: event.Hash(d.n(2)),
 				ResponseBytes: int64(d.n(1<<50)) - 5,

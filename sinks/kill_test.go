@@ -22,7 +22,7 @@ func TestKillNine(t *testing.T) {
 	const n, kills = 3000, 12
 	dir := t.TempDir()
 	for round := range kills + 1 {
-		cmd := exec.Command(os.Args[0], "-test.run=^$") //nolint:gosec,noctx // this test binary; killed below
+		cmd := exec.Command(os.Args[0], "-test.run=^$") //nolint:gosec // this test binary; killed below
 		cmd.Env = append(os.Environ(), "WEIR_TEST_SINK_DIR="+dir, "WEIR_TEST_SINK_N="+strconv.Itoa(n))
 		out, err := cmd.StdoutPipe()
 		if err != nil {

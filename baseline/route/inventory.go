@@ -1,6 +1,9 @@
 package route
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // methods are the request methods told apart; others count as the last. Method
 // 0 is unknown.
@@ -195,10 +198,8 @@ func (e *endpoint) addParams(keys string) {
 }
 
 func (e *endpoint) addParam(name string) {
-	for _, p := range e.params {
-		if p == name {
-			return
-		}
+	if slices.Contains(e.params, name) {
+		return
 	}
 	if len(e.params) >= maxParams {
 		e.paramsLost++

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -49,7 +50,7 @@ func slugs(n, parts int) func(r *rand.Rand) []string {
 		for i := range s {
 			s[i] = words[(k*7+i*13+k/len(words))%len(words)]
 		}
-		return []string{strings.Join(s, "-") + "-" + fmt.Sprint(k)}
+		return []string{strings.Join(s, "-") + "-" + strconv.Itoa(k)}
 	}
 }
 
@@ -61,7 +62,7 @@ func names(n int) func(r *rand.Rand) []string {
 }
 
 func number(n int) func(r *rand.Rand) []string {
-	return func(r *rand.Rand) []string { return []string{fmt.Sprint(1 + r.IntN(n))} }
+	return func(r *rand.Rand) []string { return []string{strconv.Itoa(1 + r.IntN(n))} }
 }
 
 func uuids(r *rand.Rand) []string {
@@ -257,7 +258,7 @@ func TestTemplatesOfARealAccessLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	l := learner(t, Config{})
 	var lines []Observation
 	sc := bufio.NewScanner(f)

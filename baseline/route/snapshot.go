@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // ErrSnapshot is wrapped by every error about a snapshot's content.
@@ -145,10 +146,8 @@ func (l *Learner) relink(d *decoder) {
 		seenEndpoint[i] = true
 		l.endpoints[i].node = none
 	}
-	for _, s := range append(seen, seenEndpoint...) {
-		if !s && d.err == nil {
-			d.fail("an entry belongs to nothing")
-		}
+	if d.err == nil && (slices.Contains(seen, false) || slices.Contains(seenEndpoint, false)) {
+		d.fail("an entry belongs to nothing")
 	}
 }
 

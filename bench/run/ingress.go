@@ -318,8 +318,10 @@ func runIngress(ctx context.Context, env *environment, res *result) error {
 	res.note("weir: enforce mode, shop flow map, %d verdicts, policy module, every request an event on the embedded log; CPU of the enforce process only, as nginx's is of its own processes", verdictsLoaded)
 	res.note("latency rows: one connection, closed loop, so that they are not the queue of a full machine")
 	subjects := []subject{
-		{"direct", "http://" + ports[0], 0}, {"nginx", "http://" + ports[1], nginx.pid()},
-		{"reverseproxy", "http://" + ports[2], reverse.pid()}, {"weir", "http://" + ports[3], weir.enforce.pid()},
+		{"direct", "http://" + ports[0], 0},
+		{"nginx", "http://" + ports[1], nginx.pid()},
+		{"reverseproxy", "http://" + ports[2], reverse.pid()},
+		{"weir", "http://" + ports[3], weir.enforce.pid()},
 	}
 	scripts, err := writeScripts(env)
 	if err != nil {

@@ -227,8 +227,13 @@ func tree(pid int) map[string]usage {
 
 func partOf(cmdline string) string {
 	for _, p := range [...]struct{ mark, part string }{
-		{" child log ", "log"}, {" child clickhouse ", "store"}, {"libchdb", "store"}, {" process ", "process"},
-		{" enforce ", "enforce"}, {" collect ", "collect"}, {" up ", "up"},
+		{" child log ", "log"},
+		{" child clickhouse ", "store"},
+		{"libchdb", "store"},
+		{" process ", "process"},
+		{" enforce ", "enforce"},
+		{" collect ", "collect"},
+		{" up ", "up"},
 	} {
 		if strings.Contains(cmdline, p.mark) {
 			return p.part

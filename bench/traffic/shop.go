@@ -47,8 +47,10 @@ type Site struct {
 	popular  *Zipf
 }
 
-var nouns = strings.Fields("lamp chair table kettle jacket boots scarf tent rucksack mug plate clock radio camera lens tripod drill saw ladder paint brush canvas violin drum guitar bike helmet glove torch stove")
-var adjectives = strings.Fields("red blue green small large light heavy folding classic modern oak steel wool linen quiet bright solid compact nordic urban")
+var (
+	nouns      = strings.Fields("lamp chair table kettle jacket boots scarf tent rucksack mug plate clock radio camera lens tripod drill saw ladder paint brush canvas violin drum guitar bike helmet glove torch stove")
+	adjectives = strings.Fields("red blue green small large light heavy folding classic modern oak steel wool linen quiet bright solid compact nordic urban")
+)
 
 // NewShop makes a shop with so many articles and accounts.
 func NewShop(host string, items, accounts int) *Site {
@@ -175,8 +177,10 @@ func (v *Visit) Login(user, password string, attempt bool) bool {
 	v.User = user
 	// A login gives a new session identifier, as applications should.
 	v.C.Session = fmt.Sprintf("%x", v.R.Uint64())
-	c := call{method: "POST", target: "/api/login", body: body, contentType: "application/json", xhr: true, status: 200, respBody: `{"ok":true}`, slow: slow, attempt: attempt,
-		respHeaders: []Header{{"Set-Cookie", "sid=" + v.C.Session + "; Path=/; HttpOnly"}, {"X-User", user}}}
+	c := call{
+		method: "POST", target: "/api/login", body: body, contentType: "application/json", xhr: true, status: 200, respBody: `{"ok":true}`, slow: slow, attempt: attempt,
+		respHeaders: []Header{{"Set-Cookie", "sid=" + v.C.Session + "; Path=/; HttpOnly"}, {"X-User", user}},
+	}
 	v.do(c)
 	if v.C.NoJar {
 		v.C.Session, v.User = "", ""

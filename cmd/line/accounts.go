@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/weirproject/weir/cmd/admin"
@@ -30,7 +31,7 @@ type accounts struct {
 }
 
 func newAccounts(p *processor) *accounts {
-	return &accounts{processor: p, last: map[string]int64{}, salt: fmt.Sprintf("%d", time.Now().UnixNano())}
+	return &accounts{processor: p, last: map[string]int64{}, salt: strconv.FormatInt(time.Now().UnixNano(), 36)}
 }
 
 // run books and trims until ctx ends. Both wait for the store; what is counted

@@ -34,7 +34,7 @@ func TestKilledEngineLosesAndDoublesNothing(t *testing.T) {
 	var killer sync.WaitGroup
 	killed := 0
 	killer.Go(func() {
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // G404: repeatable moments
+		random := rand.New(rand.NewPCG(1, 2))
 		for killed < kills {
 			select {
 			case <-stop:

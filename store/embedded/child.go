@@ -40,7 +40,7 @@ func ChildMain(args []string) error {
 	}
 	argv = append(argv, nil)
 	// The result belongs to the library and dies with the process.
-	queryCommandLine(int32(len(args)), &argv[0]) //nolint:gosec // G115: an argument list is far below 2^31
+	queryCommandLine(int32(len(args)), &argv[0])
 	runtime.KeepAlive(argv)
 	return nil
 }

@@ -185,7 +185,7 @@ func unpack(ctx context.Context, tarball, target string, progress Progress) erro
 	if err := checkDigest(ctx, tarball, tarballSHA256); err != nil {
 		return err
 	}
-	f, err := os.Open(tarball) //nolint:gosec // G304: the file just downloaded
+	f, err := os.Open(tarball)
 	if err != nil {
 		return fmt.Errorf("unpack the engine: %w", err)
 	}
@@ -339,7 +339,7 @@ func parseVersion(s string) (major, minor int, ok bool) {
 
 // lockDir takes an advisory lock on the directory, waiting for its holder.
 func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: our own cache
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("engine cache: %w", err)
 	}

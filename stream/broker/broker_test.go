@@ -98,7 +98,7 @@ func launch(t *testing.T, cfg childConfig) *proc {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proc{cmd: exec.Command(os.Args[0]), dir: cfg.Dir, stderr: &lines{}, exited: make(chan error, 1)}
+	p := &proc{cmd: exec.Command(os.Args[0]), dir: cfg.Dir, stderr: &lines{}, exited: make(chan error, 1)} //nolint:gosec // the test binary itself
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
 	p.cmd.Stderr = p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

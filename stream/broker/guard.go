@@ -70,6 +70,9 @@ type guard struct {
 	refused, produced func()
 }
 
+// acceptPause follows an accept that failed for want of descriptors.
+const acceptPause = 10 * time.Millisecond
+
 func newGuard(l net.Listener, maxConnections int, reject func(string)) *guard {
 	return &guard{
 		Listener: l, slots: make(chan struct{}, maxConnections), reject: reject,
@@ -87,7 +90,7 @@ func (g *guard) Accept() (net.Conn, error) {
 			if errors.Is(err, net.ErrClosed) {
 				return nil, err
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(acceptPause)
 			continue
 		}
 		select {

@@ -237,6 +237,7 @@ func (c *compiler) selector(p *plan, path, text string, allowResponse, report bo
 	case fromResponseBody:
 		sel.slot = p.response.add(sel.name, &p.responseSlots)
 		p.needsResponseBody = true
+	default: // the others stand in the head
 	}
 	return sel, true
 }

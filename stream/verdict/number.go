@@ -18,26 +18,27 @@ type Micro int64
 type Nano int64
 
 // MarshalJSON writes the decimal.
-func (m Milli) MarshalJSON() ([]byte, error) { return appendDecimal(nil, int64(m), 3), nil }
+func (m Milli) MarshalJSON() ([]byte, error) { return decimal(int64(m), 3), nil }
 
 // UnmarshalJSON reads a decimal and rounds down to thousandths.
 func (m *Milli) UnmarshalJSON(b []byte) error { return parseDecimal((*int64)(m), b, 3) }
 
-func (m Milli) String() string { return string(appendDecimal(nil, int64(m), 3)) }
+func (m Milli) String() string { return string(decimal(int64(m), 3)) }
 
 // MarshalJSON writes the decimal.
-func (m Micro) MarshalJSON() ([]byte, error) { return appendDecimal(nil, int64(m), 6), nil }
+func (m Micro) MarshalJSON() ([]byte, error) { return decimal(int64(m), 6), nil }
 
 // UnmarshalJSON reads a decimal.
 func (m *Micro) UnmarshalJSON(b []byte) error { return parseDecimal((*int64)(m), b, 6) }
 
 // MarshalJSON writes the decimal.
-func (n Nano) MarshalJSON() ([]byte, error) { return appendDecimal(nil, int64(n), 9), nil }
+func (n Nano) MarshalJSON() ([]byte, error) { return decimal(int64(n), 9), nil }
 
 // UnmarshalJSON reads a decimal.
 func (n *Nano) UnmarshalJSON(b []byte) error { return parseDecimal((*int64)(n), b, 9) }
 
-func appendDecimal(dst []byte, v int64, digits int) []byte {
+func decimal(v int64, digits int) []byte {
+	var dst []byte
 	u := uint64(v)
 	if v < 0 {
 		dst = append(dst, '-')

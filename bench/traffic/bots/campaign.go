@@ -131,8 +131,10 @@ func (b *bot) visit(at int64, a act, from, to int, client func(r *traffic.Rand) 
 	seed := b.r.Uint64()
 	return traffic.Planned{Start: at, Run: func(emit func(traffic.Exchange, traffic.Label)) {
 		r := traffic.NewRand(seed, 12)
-		v := &traffic.Visit{Site: b.Site, C: client(r), R: r, Time: at, Emit: emit, Script: b.c.Level != Hard,
-			Label: traffic.Label{Class: traffic.Bot, Who: b.c.Name, Kind: string(b.c.Level), Threat: b.c.Threat, Level: string(b.c.Level), Session: from + 1}}
+		v := &traffic.Visit{
+			Site: b.Site, C: client(r), R: r, Time: at, Emit: emit, Script: b.c.Level != Hard,
+			Label: traffic.Label{Class: traffic.Bot, Who: b.c.Name, Kind: string(b.c.Level), Threat: b.c.Threat, Level: string(b.c.Level), Session: from + 1},
+		}
 		if b.c.Level != Plain && a.before != nil {
 			a.before(b, v)
 		}

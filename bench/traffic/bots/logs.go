@@ -84,8 +84,10 @@ func PlanLog(w *World, family string, seed uint64, start int64) ([]traffic.Plann
 			if f.image == "rotate" {
 				c.Browser = traffic.Copied(w.Software.Draw(r, r.Chance(.5), false), r, "")
 			}
-			f.play(b, &traffic.Visit{Site: b.Site, C: c, R: r, Time: at, Emit: emit, Script: true,
-				Label: traffic.Label{Class: traffic.Bot, Who: family, Kind: family, Threat: f.threat, Level: family, Session: k/f.perVisit + 1}}, k)
+			f.play(b, &traffic.Visit{
+				Site: b.Site, C: c, R: r, Time: at, Emit: emit, Script: true,
+				Label: traffic.Label{Class: traffic.Bot, Who: family, Kind: family, Threat: f.threat, Level: family, Session: k/f.perVisit + 1},
+			}, k)
 		}})
 		gap := float64(f.gap)
 		if !f.uniform {

@@ -189,31 +189,43 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 func (p *Population) services(day int64, d int) []traffic.Planned {
 	slug := func(k int) string { return p.site.Items[k%len(p.site.Items)].Slug }
 	list := []service{
-		{"monitor", "s-uptime", &traffic.Client{Browser: traffic.ServiceClient("UptimeRobot/2.0 (http://www.uptimerobot.com/)", "t13d1011h1_61a7ad8aa9b6_3a8073edd8ef"), Addr: addr("216.144.250.150"), NoJar: true}, Minute,
-			func(v *traffic.Visit, n int) { v.Raw("GET", "/", 200, 9000, false) }},
-		{"monitor", "s-synthetic", &traffic.Client{Browser: traffic.ServiceClient("Blackbox Exporter/0.25.0", "t13d1311h1_6666aaaa2222_3a8073edd8ef"), Addr: addr("198.51.100.20"), NoJar: true}, 5 * Minute,
+		{
+			"monitor", "s-uptime", &traffic.Client{Browser: traffic.ServiceClient("UptimeRobot/2.0 (http://www.uptimerobot.com/)", "t13d1011h1_61a7ad8aa9b6_3a8073edd8ef"), Addr: addr("216.144.250.150"), NoJar: true}, Minute,
+			func(v *traffic.Visit, n int) { v.Raw("GET", "/", 200, 9000, false) },
+		},
+		{
+			"monitor", "s-synthetic", &traffic.Client{Browser: traffic.ServiceClient("Blackbox Exporter/0.25.0", "t13d1311h1_6666aaaa2222_3a8073edd8ef"), Addr: addr("198.51.100.20"), NoJar: true}, 5 * Minute,
 			func(v *traffic.Visit, n int) {
 				v.Raw("GET", "/search?q=canary", 200, 9000, false)
 				v.Raw("GET", "/item/"+slug(3), 200, 9000, false)
-			}},
-		{"partner", "s-partner", &traffic.Client{Browser: traffic.ServiceClient("price-partner/3.1 (+https://partner.example/bot)", "t13d1511h1_7777aaaa2222_3a8073edd8ef"), Addr: addr("198.51.100.77")}, 15 * Minute,
+			},
+		},
+		{
+			"partner", "s-partner", &traffic.Client{Browser: traffic.ServiceClient("price-partner/3.1 (+https://partner.example/bot)", "t13d1511h1_7777aaaa2222_3a8073edd8ef"), Addr: addr("198.51.100.77")}, 15 * Minute,
 			func(v *traffic.Visit, n int) {
 				for k := range 25 {
 					v.Stock(k*11, false)
 					v.Wait(400 * time.Millisecond)
 				}
-			}},
-		{"feed_reader", "s-feeds", &traffic.Client{Browser: traffic.ServiceClient("Feedly/1.0 (+http://www.feedly.com/fetcher.html; like FeedFetcher-Google)", "t13d1811h1_8888aaaa2222_3a8073edd8ef"), Addr: addr("198.51.100.90"), NoJar: true}, 30 * Minute,
-			func(v *traffic.Visit, n int) { v.Raw("GET", "/feed.xml", 200, 30000, false) }},
-		{"declared_bot", "s-search", &traffic.Client{Browser: traffic.ServiceClient("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "t13d1517h2_9999aaaa2222_3a8073edd8ef"), Addr: addr("66.249.66.1"), NoJar: true}, 10 * Minute,
+			},
+		},
+		{
+			"feed_reader", "s-feeds", &traffic.Client{Browser: traffic.ServiceClient("Feedly/1.0 (+http://www.feedly.com/fetcher.html; like FeedFetcher-Google)", "t13d1811h1_8888aaaa2222_3a8073edd8ef"), Addr: addr("198.51.100.90"), NoJar: true}, 30 * Minute,
+			func(v *traffic.Visit, n int) { v.Raw("GET", "/feed.xml", 200, 30000, false) },
+		},
+		{
+			"declared_bot", "s-search", &traffic.Client{Browser: traffic.ServiceClient("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "t13d1517h2_9999aaaa2222_3a8073edd8ef"), Addr: addr("66.249.66.1"), NoJar: true}, 10 * Minute,
 			func(v *traffic.Visit, n int) {
 				for k := range 6 {
 					v.ViewItem((d*600+n*6+k)*7, false)
 					v.Wait(8 * time.Second)
 				}
-			}},
-		{"link_previewer", "s-preview", &traffic.Client{Browser: traffic.ServiceClient("facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)", "t13d1517h2_aaaabbbb2222_3a8073edd8ef"), Addr: addr("173.252.83.9"), NoJar: true}, 20 * Minute,
-			func(v *traffic.Visit, n int) { v.ViewItem(p.site.PopularItem(v.R), false) }},
+			},
+		},
+		{
+			"link_previewer", "s-preview", &traffic.Client{Browser: traffic.ServiceClient("facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)", "t13d1517h2_aaaabbbb2222_3a8073edd8ef"), Addr: addr("173.252.83.9"), NoJar: true}, 20 * Minute,
+			func(v *traffic.Visit, n int) { v.ViewItem(p.site.PopularItem(v.R), false) },
+		},
 	}
 	var plan []traffic.Planned
 	for i, s := range list {
@@ -221,8 +233,10 @@ func (p *Population) services(day int64, d int) []traffic.Planned {
 			at := day + int64(n)*s.every + int64(i)*Second
 			plan = append(plan, traffic.Planned{Start: at, Run: func(emit func(traffic.Exchange, traffic.Label)) {
 				p.sessions++
-				s.run(&traffic.Visit{Site: p.site, C: s.client, R: traffic.NewRand(uint64(at), uint64(i)), Time: at, Emit: emit, Script: true,
-					Label: traffic.Label{Class: traffic.Service, Who: s.who, Kind: s.kind, Session: p.sessions}}, n)
+				s.run(&traffic.Visit{
+					Site: p.site, C: s.client, R: traffic.NewRand(uint64(at), uint64(i)), Time: at, Emit: emit, Script: true,
+					Label: traffic.Label{Class: traffic.Service, Who: s.who, Kind: s.kind, Session: p.sessions},
+				}, n)
 			}})
 		}
 	}

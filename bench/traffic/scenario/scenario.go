@@ -165,8 +165,10 @@ func (c *Config) campaigns(start int64) ([]bots.Campaign, error) {
 			threats = bots.Threats()
 		}
 		for i, t := range threats {
-			one := bots.Campaign{Threat: t, Level: bots.Level(level), Seed: traffic.Mix(c.Seed, uint64(len(all)+1)), Attempts: n,
-				Start: start + int64(at*float64(people.Day)) + int64(i)*17*people.Minute}
+			one := bots.Campaign{
+				Threat: t, Level: bots.Level(level), Seed: traffic.Mix(c.Seed, uint64(len(all)+1)), Attempts: n,
+				Start: start + int64(at*float64(people.Day)) + int64(i)*17*people.Minute,
+			}
 			if _, err := bots.Plan(&bots.World{Site: &traffic.Site{}}, bots.Campaign{Threat: t, Level: "none"}); !strings.Contains(err.Error(), "level") {
 				return nil, fmt.Errorf("attack %q: %w", text, err)
 			}

@@ -102,8 +102,12 @@ func TestExchangeLinesAreJSON(t *testing.T) {
 
 func TestConfigFaults(t *testing.T) {
 	for _, c := range []Config{
-		{People: 10, Days: 1}, {People: 100}, {People: 100, Days: 1, Variant: "odd"}, {People: 100, Days: 1, Attacks: []string{"OAT-099:plain"}},
-		{People: 100, Days: 1, Attacks: []string{"OAT-001:fierce"}}, {People: 100, Days: 1, Attacks: []string{"OAT-001:plain@x"}},
+		{People: 10, Days: 1},
+		{People: 100},
+		{People: 100, Days: 1, Variant: "odd"},
+		{People: 100, Days: 1, Attacks: []string{"OAT-099:plain"}},
+		{People: 100, Days: 1, Attacks: []string{"OAT-001:fierce"}},
+		{People: 100, Days: 1, Attacks: []string{"OAT-001:plain@x"}},
 	} {
 		if err := Shop(c, func(*traffic.Exchange, *traffic.Label) error { return nil }); err == nil {
 			t.Errorf("%+v was accepted", c)

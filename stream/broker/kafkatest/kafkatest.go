@@ -123,7 +123,7 @@ func (k *Kafka) config() string { return filepath.Join(k.dir, "server.properties
 
 func java(args ...string) *exec.Cmd {
 	class := []string{"-cp", filepath.Join(Libs(), "*")}
-	return exec.Command("java", slices.Concat(jvm, class, args)...)
+	return exec.Command("java", slices.Concat(jvm, class, args)...) //nolint:gosec,noctx // the package's own arguments; Stop and Kill end it
 }
 
 // freePorts returns ports that were free a moment ago. Another process may take
