@@ -262,6 +262,9 @@ func (e *enforcing) report() admin.Report {
 	}
 	rep := admin.Report{Sources: []admin.Source{src}, Verdicts: st.Verdicts}
 	for i := range e.Config.Sites {
+		if Managed() {
+			break // the processor beside it says more of each
+		}
 		s := &e.Config.Sites[i]
 		rep.Sites = append(rep.Sites, admin.Site{Name: s.Name, Mode: effectiveMode(e.Config, s).String()})
 	}
