@@ -47,8 +47,13 @@ func (oat015) Observe(o *Observation) {
 		nats, want = o.Page(feature.PageSlow, p.N-1, p.Tardy, p.Slow, 9)
 		o.Add(Actor, 2, nats, milli(c.Slow), pages*want)
 	}
-	if c.Level > 20 && p.Quick {
+	switch {
+	case c.Level > 20 && p.Quick:
 		o.Add(Actor, 3, 400, milli(c.Level), 5000)
+	case c.Level > 12 && p.Same && p.Bare && c.Same*2 > c.Pages:
+		// More than one a second for a while, all for one route: a log's whole
+		// seconds hide how quick they are.
+		o.Add(Actor, 3, 350, milli(c.Level), 5000)
 	}
 }
 

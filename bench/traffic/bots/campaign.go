@@ -193,12 +193,13 @@ func (b *bot) hard(a act) []traffic.Planned {
 	span := (14 + b.r.Float64()*46) * float64(time.Hour)
 	group := max(1, a.group)
 	var plan []traffic.Planned
-	at := b.c.Start
+	next := b.c.Start
 	for k := 0; k < n; k += group {
+		at := next
 		plan = append(plan, b.visit(at, a, k, min(n, k+group), func(r *traffic.Rand) *traffic.Client {
 			return &traffic.Client{Browser: b.Software.Draw(r, r.Chance(.5), false), Addr: b.HomeAddr(r, at)}
 		}, func(r *traffic.Rand) time.Duration { return time.Duration(r.LogNormal(14, .8) * float64(time.Second)) }))
-		at += int64(b.r.Exp(span * float64(group) / float64(n)))
+		next += int64(b.r.Exp(span * float64(group) / float64(n)))
 	}
 	return plan
 }

@@ -75,9 +75,9 @@ func PlanLog(w *World, family string, seed uint64, start int64) ([]traffic.Plann
 		b.lines = append(b.lines, netip.AddrFrom4([4]byte{byte(40 + m%150), byte(m >> 8), byte(m >> 16), byte(1 + m>>24%250)}))
 	}
 	var plan []traffic.Planned
-	at := start
+	next := start
 	for k := range f.requests {
-		seed, line := b.r.Uint64(), b.lines[k/f.perVisit%len(b.lines)]
+		seed, line, at := b.r.Uint64(), b.lines[k/f.perVisit%len(b.lines)], next
 		plan = append(plan, traffic.Planned{Start: at, Run: func(emit func(traffic.Exchange, traffic.Label)) {
 			r := traffic.NewRand(seed, 14)
 			c := &traffic.Client{Browser: image, Addr: line, NoJar: true}
@@ -93,7 +93,7 @@ func PlanLog(w *World, family string, seed uint64, start int64) ([]traffic.Plann
 		if !f.uniform {
 			gap = b.r.Exp(gap)
 		}
-		at += int64(gap)
+		next += int64(gap)
 	}
 	return plan, nil
 }
