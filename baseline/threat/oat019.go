@@ -35,6 +35,8 @@ func (oat019) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionObserve, "fewer than 4 accounts: a family"
 	} else if !o.Mature() && a.GapMean > 20000 && a.N+a.Refused < 12 {
 		return event.ActionObserve, "a young site, and fewer than 12 accounts at a human pace"
+	} else if a.GapMean > 60000 && a.N+a.Refused < 8 && o.likePeople() {
+		return event.ActionObserve, "fewer than 8 accounts, minutes apart, by software that people use: an office during a sale"
 	}
 	return event.ActionBlock, ""
 }
