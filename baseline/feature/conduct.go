@@ -69,6 +69,8 @@ type Conduct struct {
 	// Home counts requests of an account in a place that it has known for long,
 	// once per change of identity.
 	Home uint32
+	// LastSession is the low half of the session of the request before.
+	LastSession, _ uint32
 }
 
 // PageStep is how a document request differs from the actor's ones before; N is
@@ -143,7 +145,7 @@ func (c *Conduct) note(in *Input) {
 	} else {
 		c.answer(in)
 	}
-	c.Last, c.LastMilli = in.Sec, in.Milli
+	c.Last, c.LastMilli, c.LastSession = in.Sec, in.Milli, uint32(in.Session)
 }
 
 func (c *Conduct) page(in *Input) {

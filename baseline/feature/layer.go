@@ -173,7 +173,8 @@ func (l *Layer) Observe(in *Input) {
 	}
 	in.Strange = in.Resolution.Familiarity == actor.Unfamiliar
 	in.User = user(in)
-	in.Chain = in.Gap >= 0 && in.Gap < 2000
+	// Several people may stand behind one actor: only one visit makes a chain.
+	in.Chain = in.Gap >= 0 && in.Gap < 2000 && in.Conduct.LastSession == uint32(in.Session)
 	l.route(in)
 	in.Conduct.note(in)
 	add(&in.Conduct.Home, in.Resolution.Familiarity == actor.Familiar && in.Identity.Own != 0)
