@@ -24,6 +24,10 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 		// On a young site everything is unowned: that nobody is known to share a
 		// value says nothing yet.
 		return
+	case t == Template && q.Common && r.ownersOf(&row.Val, epoch) == 0 && r.popular(epoch):
+		// A request of a new shape by software that people use tells of the
+		// application (a sale's form, a release), not of the client.
+		return
 	}
 	w := r.weight(t, &row.Val, dt, epoch, n)
 	if t == Target {
@@ -73,6 +77,12 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 	}
 	r.candidates[r.count] = c
 	r.count++
+}
+
+// popular says that proved owners use the request's program.
+func (r *Resolver) popular(epoch uint8) bool {
+	row := r.rows[Fingerprint]
+	return row != nil && r.ownersOf(&row.Val, epoch) > 0
 }
 
 // company is what else must link two attempts on one target, in milli-nats.
