@@ -30,7 +30,8 @@ echo "== the engine's bytes on arm64"
 [ "${PIPESTATUS[0]}" = 0 ] || status=1
 
 echo "== skipped"
-grep -hE -A1 '^\s*--- SKIP' "$log" | grep -vE '^--$' | sed -E 's/^\s+/  /' | sort -u || true
+# In verbose output the reason stands in the line before the verdict.
+grep -hE -B1 '^\s*--- SKIP' "$log" | grep -vE '^--$|^=== ' | sed -E 's/^\s+/  /' || true
 grep -E '^arm64: skipped' "$log" || true
 grep -qE '^\s*--- SKIP|^arm64: skipped' "$log" || echo "  nothing"
 if [ $status != 0 ]; then
