@@ -13,6 +13,10 @@ import (
 // can name: a group of only these never acts above observe.
 const sharedKinds = table.Kinds(1<<event.KindTargetAccount | 1<<event.KindClientNet | 1<<event.KindASN)
 
+// classKinds say which software asks and from where, not who: people share them
+// with whoever copies their browser. A group of only these never blocks.
+const classKinds = table.Kinds(1<<event.KindFingerprint | 1<<event.KindRequestTemplate | 1<<event.KindClientNet | 1<<event.KindASN)
+
 var noThreats = []verdict.Threat{}
 
 // decision is the work on one request.
@@ -218,6 +222,8 @@ func (d *decision) capped(m *table.Match) event.Action {
 	}
 	if m.Kinds != 0 && m.Kinds&^sharedKinds == 0 {
 		a = min(a, event.ActionObserve)
+	} else if m.Kinds != 0 && m.Kinds&^classKinds == 0 {
+		a = min(a, event.ActionChallenge)
 	}
 	return d.rules.carried[a]
 }
