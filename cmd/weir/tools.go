@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -185,15 +184,6 @@ func printFindings(cmd *cobra.Command, findings []line.Finding) {
 		if f.Remedy != "" {
 			_, _ = fmt.Fprintf(cmd.OutOrStdout(), "        %-18s -> %s\n", "", f.Remedy)
 		}
-	}
-}
-
-func newEnforcers(*global) *cobra.Command {
-	return &cobra.Command{
-		Use: "enforcers", Short: "Enforcers on other machines", Hidden: true,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("enforcers on other machines read the verdicts from kafka.brokers in this version; a keyed feed listener is not built yet")
-		},
 	}
 }
 
