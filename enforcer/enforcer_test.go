@@ -166,6 +166,8 @@ func TestTheStrongestInForceActsAndAllAreRecorded(t *testing.T) {
 		},
 		{"an allow verdict beats all", []*verdict.Verdict{give(1, event.ActionBlock), give(2, event.ActionAllow)}, event.ActionAllow, event.ActionAllow, event.ModeEnforce, 2},
 		{"a target account alone", []*verdict.Verdict{give(1, event.ActionBlock, bind("target_account"))}, event.ActionObserve, event.ActionObserve, event.ModeEnforce, 1},
+		{"the software alone", []*verdict.Verdict{give(1, event.ActionBlock, bind("fingerprint", "request_template"))}, event.ActionChallenge, event.ActionChallenge, event.ModeEnforce, 1},
+		{"the software at one address", []*verdict.Verdict{give(1, event.ActionBlock, bind("client", "request_template"))}, event.ActionBlock, event.ActionBlock, event.ModeEnforce, 1},
 		{"a network alone", []*verdict.Verdict{give(1, event.ActionBlock, bind("client_net", "asn"))}, event.ActionObserve, event.ActionObserve, event.ModeEnforce, 1},
 		{
 			"a target account with a template",
