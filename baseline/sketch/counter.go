@@ -188,15 +188,6 @@ func (h *Histogram) Above(v uint64) uint32 {
 	return n
 }
 
-// Below counts the values in v's bucket or lower.
-func (h *Histogram) Below(v uint64) uint32 {
-	var n uint32
-	for _, c := range h.Buckets[:bucketOf(v)+1] {
-		n += c
-	}
-	return n
-}
-
 // Quantile returns the smallest value of the bucket that holds the quantile
 // given in parts per million, 0 when empty.
 func (h *Histogram) Quantile(ppm uint32) uint64 {

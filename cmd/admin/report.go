@@ -59,7 +59,7 @@ type Status struct {
 	Problems []string `json:"problems"`
 }
 
-// SQLRequest asks /v1/sql; MaxRows 0 is the analyst's own limit.
+// SQLRequest asks /v1/sql.
 type SQLRequest struct {
 	Query string `json:"query"`
 }

@@ -66,7 +66,7 @@ func ServeShop(ctx context.Context) (addr string, err error) {
 }
 
 // teach gives the engine recorded days of the shop's people.
-func (u *up) teach(ctx context.Context, g *errgroup.Group) (*demonstration, error) {
+func (u *up) teach(ctx context.Context) (*demonstration, error) {
 	x, err := extractor(u.Env)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,6 @@ func (u *up) teach(ctx context.Context, g *errgroup.Group) (*demonstration, erro
 	if err != nil {
 		return nil, fmt.Errorf("teach the demo's past: %w", err)
 	}
-	_ = g
 	u.say("demo", fmt.Sprintf("taught %d days of the shop's past, %d requests, in %.1f s", demoDays, n, time.Since(began).Seconds()))
 	return u.demonstration(), nil
 }

@@ -121,7 +121,7 @@ func (u *up) start(ctx context.Context, g *errgroup.Group) error {
 	var demo *demonstration
 	if u.opt.Demo {
 		var err error
-		if demo, err = u.teach(ctx, g); err != nil {
+		if demo, err = u.teach(ctx); err != nil {
 			return err
 		}
 	}

@@ -152,27 +152,6 @@ func (s *Supervisor) Stop() {
 	}
 }
 
-// StopPart ends one part by name and waits for it; it is then forgotten. It
-// reports whether there was one.
-func (s *Supervisor) StopPart(name string) bool {
-	s.mu.Lock()
-	var found *child
-	for i, c := range s.running {
-		if c.part.Name == name {
-			found = c
-			s.running = append(s.running[:i:i], s.running[i+1:]...)
-			break
-		}
-	}
-	s.mu.Unlock()
-	if found == nil {
-		return false
-	}
-	found.stop()
-	<-found.done
-	return true
-}
-
 // Signal sends sig to every running part whose name is in names, or to all.
 func (s *Supervisor) Signal(sig syscall.Signal, names ...string) {
 	for _, st := range s.States() {
