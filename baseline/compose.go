@@ -94,18 +94,35 @@ func (e *Engine) threats(s *site, c *threat.Case, f *threat.Facts) []verdict.Thr
 	return list
 }
 
-// groups turns the remembered identifiers into bind groups, newest last.
+// groups turns the remembered identifiers into bind groups. A target account is
+// never bound alone: each goes with each template that the actor has shown, since
+// one that changes its program tries the next account with an earlier one.
 func (e *Engine) groups(in *feature.Input, c *threat.Case) []verdict.Group {
 	out := make([]verdict.Group, 0, c.BindCount)
+	var templates []verdict.Bind
 	for _, b := range c.Binds[:c.BindCount] {
-		g := verdict.Group{All: []verdict.Bind{{Kind: e.kindName(b.Kind, c), Value: event.Hash(b.Value)}}}
-		if b.With != 0 {
-			g.All = append(g.All, verdict.Bind{Kind: e.kindName(b.WithKind, c), Value: event.Hash(b.With)})
+		if b.Kind == threat.KindTemplates {
+			templates = append(templates, verdict.Bind{Kind: event.KindRequestTemplate.String(), Value: event.Hash(b.Value)})
 		}
+	}
+	for _, b := range c.Binds[:c.BindCount] {
+		if b.Kind == threat.KindTemplates {
+			continue
+		}
+		g := verdict.Group{All: []verdict.Bind{{Kind: e.kindName(b.Kind, c), Value: event.Hash(b.Value)}}}
 		if b.Owner != 0 {
 			e.resolver.Places(in.SiteIndex, b.Owner, func(t actor.Type, v uint64) {
 				g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})
 			})
+		}
+		switch {
+		case b.Kind == uint8(event.KindTargetAccount) && b.With == 0:
+			for _, t := range templates {
+				out = append(out, verdict.Group{All: []verdict.Bind{g.All[0], t}, None: g.None})
+			}
+			continue
+		case b.With != 0:
+			g.All = append(g.All, verdict.Bind{Kind: e.kindName(b.WithKind, c), Value: event.Hash(b.With)})
 		}
 		out = append(out, g)
 	}

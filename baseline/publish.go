@@ -221,8 +221,9 @@ func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 			add(event.KindRequestTemplate, alone, template, 0, 0)
 		}
 	}
-	if t := k[event.KindTargetAccount]; t != 0 {
-		add(event.KindTargetAccount, event.KindRequestTemplate, t, template, uint64(in.Event.Claimed))
+	if t := k[event.KindTargetAccount]; t != 0 && template != 0 {
+		add(event.KindTargetAccount, alone, t, 0, uint64(in.Event.Claimed))
+		fresh = c.Bind(threat.Bound{Value: uint64(template), At: in.Sec, Kind: threat.KindTemplates}) || fresh
 	}
 	return fresh
 }

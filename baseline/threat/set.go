@@ -432,14 +432,19 @@ func (c *Case) Bind(b Bound) bool {
 	return true
 }
 
+// quota is how many binds of a kind are kept. An actor's kinds together fit into
+// MaxBinds, so that what it changes with each request (its programs) never drives
+// out what it comes back to (the accounts it is after).
 func quota(kind uint8) int {
-	switch event.Kind(kind) {
-	case event.KindSession:
+	switch kind {
+	case uint8(event.KindSession), uint8(event.KindClientFingerprint):
 		return 10
-	case event.KindDevice:
-		return 6
-	case event.KindClientFingerprint, event.KindClient:
-		return 14
+	case uint8(event.KindDevice), KindTemplates:
+		return 4
+	case uint8(event.KindClient), uint8(event.KindFingerprint):
+		return 5
+	case uint8(event.KindAccount), uint8(event.KindRequestTemplate):
+		return 1
 	default:
 	}
 	return 24

@@ -182,8 +182,12 @@ type ID struct {
 	Text [127]byte
 }
 
-// KindObject marks a bound object.
-const KindObject = uint8(event.NumKinds)
+// KindObject marks a bound object; KindTemplates a template that goes with every
+// target account of the case.
+const (
+	KindObject    = uint8(event.NumKinds)
+	KindTemplates = KindObject + 1
+)
 
 // MaxBinds bounds the identifiers that one case remembers.
 const MaxBinds = 64

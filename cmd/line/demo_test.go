@@ -23,8 +23,8 @@ func TestDemoRefusesTheBotAndNobodyElse(t *testing.T) {
 		first   int // attempts at most before the first is refused
 		atMost  int // per cent of attempts that may pass
 	}{
-		{"after five days", demoDays, 0, 20, 20},
-		{"on the first day", 0, 5, 120, 70},
+		{"after five days", demoDays, 0, 20, 8},
+		{"on the first day", 0, 5, 60, 20},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
