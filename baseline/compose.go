@@ -2,6 +2,7 @@ package baseline
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ import (
 	"github.com/weirproject/weir/stream/verdict"
 )
 
-// bits turns milli-nats into thousandths of a bit.
-func bits(nats int32) verdict.Milli { return verdict.Milli(int64(nats) * 14427 / 10000) }
+// milliBits turns milli-nats into thousandths of a bit.
+func milliBits(nats int32) verdict.Milli { return verdict.Milli(int64(nats) * 14427 / 10000) }
 
 // compose writes the verdict of a case.
 func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, why string) verdict.Verdict {
@@ -47,7 +48,7 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 			name = f.Parts[i]
 		}
 		part := verdict.Feature{
-			Name: name, Value: verdict.Milli(c.Values[i]), Expected: verdict.Milli(c.Expected[i]), Bits: bits(c.Parts[i]),
+			Name: name, Value: verdict.Milli(c.Values[i]), Expected: verdict.Milli(c.Expected[i]), Bits: milliBits(c.Parts[i]),
 		}
 		v.Score += part.Bits
 		v.Evidence.Features = append(v.Evidence.Features, part)
@@ -67,10 +68,12 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 // named has a bit per detector that the subject is under suspicion of.
 func (e *Engine) named(c *threat.Case) uint32 {
 	mask := uint32(1) << c.Threat
-	for i := range e.set.Facts() {
-		if i == int(c.Threat) || c.Subject == threat.Actor && e.in.Identity.ID == c.ID && e.in.Conduct.Open&(1<<i) == 0 {
-			continue
-		}
+	open := uint32(1)<<len(e.set.Facts()) - 1
+	if c.Subject == threat.Actor && e.in.Identity.ID == c.ID {
+		open = e.in.Conduct.Open
+	}
+	for open &^= mask; open != 0; open &= open - 1 {
+		i := bits.TrailingZeros32(open)
 		if o := e.set.Find(c.Subject, c.ID, i); o != nil && o.Score() >= threat.BarRateLimit {
 			mask |= 1 << i
 		}
@@ -156,7 +159,7 @@ func (e *Engine) links(in *feature.Input, c *threat.Case) []verdict.Link {
 		if n := in.Identity.Links[t]; n > 0 {
 			out = append(out, verdict.Link{
 				From: fmt.Sprintf("%s (%d times)", t, n), To: "a_" + event.Hash(c.ID).String(),
-				Bits: bits(int32(in.Identity.Weights[t]) * 125),
+				Bits: milliBits(int32(in.Identity.Weights[t]) * 125),
 			})
 		}
 	}
@@ -191,7 +194,7 @@ func (e *Engine) words(c *threat.Case, f *threat.Facts, v *verdict.Verdict) (sum
 	if best >= 0 {
 		p := v.Evidence.Features[best]
 		counterfactual = fmt.Sprintf("without %s the score would be %s bits; the bar for %s is %s",
-			strings.ReplaceAll(p.Name, "_", " "), v.Score-p.Bits, v.Action, bits(bar(v.Action)))
+			strings.ReplaceAll(p.Name, "_", " "), v.Score-p.Bits, v.Action, milliBits(bar(v.Action)))
 	}
 	return b.String(), counterfactual
 }

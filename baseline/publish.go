@@ -16,7 +16,9 @@ import (
 // lease is how long an action stays in force without further behaviour.
 func lease(a event.Action, s threat.Subject) time.Duration {
 	switch {
-	case a <= event.ActionRateLimit:
+	case a == event.ActionObserve:
+		return 4 * time.Hour
+	case a == event.ActionRateLimit:
 		return 30 * time.Minute
 	case s != threat.Actor:
 		return 12 * time.Hour
@@ -82,31 +84,21 @@ next:
 	}
 }
 
-// consider publishes a first verdict or a revision: an escalation, a new
-// identifier, or a lease that is half over.
+// consider publishes a first verdict, an escalation, or a revision that is due.
 func (e *Engine) consider(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, act event.Action, why string) {
 	inForce := c.Revision > 0 && c.Expires >= in.Now
 	if inForce && act < c.Action {
 		act = c.Action
 	}
-	fresh := false
-	if act >= event.ActionRateLimit {
-		fresh = e.bind(in, c)
-	}
-	named := c.Named | e.named(c)
-	switch {
-	case e.force.suppressed(c.Verdict, in.Now):
-		return
-	case !inForce, act > c.Action:
-	case fresh, named != c.Named && act >= event.ActionRateLimit:
-	case c.Expires-in.Now < c.Expires/2-c.Renewed/2:
-	default:
+	if e.force.suppressed(c.Verdict, in.Now) {
 		return
 	}
-	if act == event.ActionObserve {
-		e.bind(in, c)
+	if inForce && act == event.ActionObserve {
+		return // nothing is enforced, so that nothing is lost between two leases
 	}
-	if c.BindCount == 0 {
+	known := inForce && e.known(in, c)
+	fresh, named := e.bind(in, c), c.Named|e.named(c)
+	if inForce && act == c.Action && !due(in, c, fresh, known, named != c.Named) || c.BindCount == 0 {
 		return
 	}
 	if c.Revision == 0 {
@@ -117,6 +109,10 @@ func (e *Engine) consider(s *site, in *feature.Input, c *threat.Case, f *threat.
 		c.Revision = max(c.Revision, e.force.list[i].Revision+1)
 	}
 	c.Action, c.Named = act, named
+	c.Told, c.Pending = c.Count, 0
+	for i := range c.Binds[:c.BindCount] {
+		c.Binds[i].Shown = 1
+	}
 	c.Renewed, c.Expires = in.Now, in.Now+int64(lease(act, c.Subject))
 	if act >= event.ActionRateLimit && c.Subject == threat.Actor {
 		in.Conduct.Flagged |= 1 << c.Threat

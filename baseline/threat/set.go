@@ -396,7 +396,10 @@ func (s *Set) Merge(into, from uint64, now uint32) {
 		c.First = min(c.First, old.First)
 		c.Last = now
 		for _, b := range old.Binds[:old.BindCount] {
-			c.Bind(b)
+			b.Shown = 0
+			if c.Bind(b) {
+				c.Pending = 1
+			}
 		}
 	}
 }

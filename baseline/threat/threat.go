@@ -161,10 +161,12 @@ type Case struct {
 	TaughtUntil, TaughtRate uint32
 	Expires                 int64
 	Renewed                 int64
-	Revision                uint32
-	Slot                    uint32
-	Binds                   [MaxBinds]Bound
-	BindCount               uint32
+	// Told is Count at the last revision.
+	Revision, Told uint32
+	Binds          [MaxBinds]Bound
+	BindCount      uint16
+	// Pending: identifiers have come since the last revision.
+	Pending uint16
 	// Named has a bit per detector that the last revision named as a threat.
 	Named uint32
 }
@@ -198,10 +200,11 @@ type Bound struct {
 	Value, With uint64
 	// Owner is the account whose proved contexts are exempt, 0 for none.
 	Owner uint64
-	// At is when it was last seen, in seconds; Name is spare.
+	// At is when it was last seen, in seconds.
 	At             uint32
 	Kind, WithKind uint8
-	Name           uint16
+	// Shown: the last revision has it.
+	Shown uint16
 }
 
 // PartContinued is the last part of every actor's case: requests that went on
