@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof" // registers itself on a mux that nothing serves
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -77,7 +78,7 @@ func ServeTCP(ctx context.Context, addr string, h http.Handler, ready func(net.A
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
-		return fmt.Errorf("admin listener: %w (choose another with --admin ADDR)", err)
+		return fmt.Errorf("admin listener: %w (choose another with --admin ADDR or admin.listen)", err)
 	}
 	ready(ln.Addr())
 	return serve(ctx, ln, ReadOnly(h))
@@ -126,6 +127,17 @@ func ReadOnly(h http.Handler) http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// Profiler serves this process's /debug/pprof.
+func Profiler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
 }
 
 // JSON answers v, or err as {"error": ...} with the status that fits.

@@ -24,16 +24,27 @@ type Client struct {
 	http *http.Client
 }
 
-// NewClient returns a client of the socket at path; it connects when used.
-func NewClient(path string) *Client {
-	return &Client{path: path, http: &http.Client{Transport: transport(path)}}
+// NewClient returns a client of the first of the sockets that somebody serves;
+// it connects when used.
+func NewClient(paths ...string) *Client {
+	return &Client{path: paths[0], http: &http.Client{Transport: transport(paths...)}}
 }
 
-func transport(path string) *http.Transport {
+func transport(paths ...string) *http.Transport {
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", path)
+			var first error
+			for _, path := range paths {
+				c, err := d.DialContext(ctx, "unix", path)
+				if err == nil {
+					return c, nil
+				}
+				if first == nil {
+					first = err
+				}
+			}
+			return nil, first
 		},
 		MaxIdleConns: 4,
 	}

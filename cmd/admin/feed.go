@@ -111,7 +111,7 @@ func (f *Feed) InForce() []*verdict.Verdict {
 	defer f.mu.Unlock()
 	now := f.now()
 	maps.DeleteFunc(f.inForce, func(_ string, v *verdict.Verdict) bool { return v.Expires.Std().Before(now) })
-	out := slices.Collect(maps.Values(f.inForce))
+	out := slices.AppendSeq(make([]*verdict.Verdict, 0, len(f.inForce)), maps.Values(f.inForce))
 	slices.SortFunc(out, func(a, b *verdict.Verdict) int {
 		if c := int64(b.Time) - int64(a.Time); c != 0 {
 			return int(max(-1, min(1, c)))

@@ -70,6 +70,10 @@ type Table struct {
 	Rows    [][]any  `json:"rows"`
 }
 
+// BoundOperator marks a verdict that a person gave, in place of a bound of the
+// engine's.
+const BoundOperator = "operator"
+
 // VerdictRequest adds a verdict by hand (POST /v1/verdicts) or revokes one
 // (POST /v1/verdicts/revoke, with ID and Reason only).
 type VerdictRequest struct {

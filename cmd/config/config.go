@@ -38,12 +38,12 @@ type Config struct {
 	Enforce    Enforce     `yaml:"enforce" doc:"the ingress"`
 	Allowlists []Allowlist `yaml:"allowlists" doc:"requests that are never acted on" reload:"yes"`
 	Feed       Feed        `yaml:"feed" doc:"verdict feed for enforcers on other machines"`
-	LAPI       Listener    `yaml:"lapi" doc:"CrowdSec compatible decisions feed"`
-	AppSec     Listener    `yaml:"appsec" doc:"CrowdSec AppSec compatible endpoint"`
+	LAPI       Listener    `yaml:"lapi" doc:"CrowdSec compatible decisions feed; not built yet"`
+	AppSec     Listener    `yaml:"appsec" doc:"CrowdSec AppSec compatible endpoint; not built yet"`
 	Retention  Retention   `yaml:"retention" doc:"how long and how much is kept"`
 	Collect    Collect     `yaml:"collect" doc:"collectors"`
 	Sinks      []Sink      `yaml:"sinks" doc:"destinations of verdicts and decisions" reload:"yes"`
-	Admin      Listener    `yaml:"admin" doc:"health, metrics and status; read-only"`
+	Admin      Admin       `yaml:"admin" doc:"health, metrics and status; read-only"`
 	Keys       Keys        `yaml:"keys" doc:"keys that all nodes of an installation share"`
 	Process    Process     `yaml:"process" doc:"the processor"`
 	Lookup     Lookup      `yaml:"lookup" doc:"data about client addresses, looked up at capture"`
@@ -164,8 +164,12 @@ type Feed struct {
 // Listener is a service with an address.
 type Listener struct {
 	Listen string `yaml:"listen" doc:"HOST:PORT; empty is off"`
-	// PProf switches the profiler of the admin listener on.
-	PProf bool `yaml:"pprof" doc:"serve /debug/pprof (admin only)"`
+}
+
+// Admin is the read-only listener.
+type Admin struct {
+	Listen string `yaml:"listen" doc:"HOST:PORT; empty is off"`
+	PProf  bool   `yaml:"pprof" doc:"serve /debug/pprof, of the part that ?part=NAME says"`
 }
 
 // Retention bounds what is kept.
@@ -199,13 +203,13 @@ type AccessLog struct {
 // Sink is a destination of verdicts and decisions.
 type Sink struct {
 	Name   string `yaml:"name" doc:"name in metrics and messages"`
-	Type   string `yaml:"type" doc:"kind of destination" enum:"file,webhook,syslog,splunk,elastic,kafka,s3"`
-	Format string `yaml:"format" doc:"form of the records" enum:"ocsf,ecs,cef,json"`
+	Type   string `yaml:"type" doc:"kind of destination" enum:"file,webhook"`
+	Format string `yaml:"format" doc:"form of the records" enum:"ocsf,json"`
 	Path   string `yaml:"path" doc:"file (type file)"`
 	// MaxBytes and Keep rotate a file.
 	MaxBytes Size              `yaml:"maxBytes" doc:"size at which the file is rotated; 0 is 100MiB"`
 	Keep     int               `yaml:"keep" doc:"rotated files to keep; 0 is 5"`
-	URL      string            `yaml:"url" doc:"address (type webhook and others)"`
+	URL      string            `yaml:"url" doc:"address (type webhook)"`
 	Headers  map[string]string `yaml:"headers" doc:"header fields to send" secret:"yes"`
 	Token    string            `yaml:"token" doc:"bearer token" secret:"yes"`
 	Sites    []string          `yaml:"sites" doc:"limits the sink to some sites"`
@@ -244,7 +248,7 @@ func Default() Config {
 			Events: days(30), Cold: days(90), Decisions: days(90), Log: 2 << 30, Disk: 50 << 30,
 		},
 		Collect: Collect{EBPF: EBPF{Enabled: "auto"}},
-		Admin:   Listener{Listen: "127.0.0.1:6060"},
+		Admin:   Admin{Listen: "127.0.0.1:6060"},
 		Process: Process{Every: Duration(5 * time.Minute)},
 	}
 }

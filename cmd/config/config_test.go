@@ -347,3 +347,67 @@ func FuzzParseMap(f *testing.F) {
 		_, _ = config.ParseMap("map.yaml", text)
 	})
 }
+
+// TestFlowMapIsFoundFromElsewhere: the parts of weir up read the configuration
+// again from the run directory.
+func TestFlowMapIsFoundFromElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for name, text := range map[string]string{
+		"etc/flows/shop.yaml": smallMap,
+		"etc/weir.yaml":       "sites: [{name: shop, hosts: ['*'], upstream: 'http://127.0.0.1:9000', flows: flows/shop.yaml}]\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := config.Load("etc/weir.yaml", env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := l.WriteFile(other); err != nil {
+		t.Fatal(err)
+	}
+	again, err := config.Load(other, env())
+	if err != nil || again.Maps["shop"] == nil {
+		t.Fatalf("maps %v, %v", again, err)
+	}
+}
+
+func TestKeysThatWouldDoNothingAreRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"lapi: {listen: '127.0.0.1:8081'}":            "lapi.listen: is not built yet",
+		"appsec: {listen: '127.0.0.1:7422'}":          "appsec.listen: is not built yet",
+		"sinks: [{name: a, type: syslog}]":            `"syslog" is none of file, webhook`,
+		"sinks: [{name: a, type: file, format: cef}]": `"cef" is none of ocsf, json`,
+		"lapi: {pprof: true}":                         `lapi: key "pprof" is not known`,
+		"kafka: {replicas: -1}":                       "kafka.replicas: -1 is not between",
+	} {
+		_, err := config.Parse("weir.yaml", []byte(text), env())
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestPrintJSON(t *testing.T) {
+	c := config.Default()
+	c.ClickHouse.Password = "hunter2"
+	var out bytes.Buffer
+	if err := c.PrintJSON(&out); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Enforce struct{ Listen, BodyLimit string }
+	}
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Enforce.Listen != "127.0.0.1:8080" || got.Enforce.BodyLimit != "10MiB" {
+		t.Errorf("%v %+v", err, got)
+	}
+	if strings.Contains(out.String(), "hunter2") {
+		t.Error("the password is shown")
+	}
+}

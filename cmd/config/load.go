@@ -129,11 +129,17 @@ func (l *Loaded) loadMaps(dir string, d *decoder) error {
 		if s.Flows == "" {
 			continue
 		}
-		file := s.Flows
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(dir, file)
+		// The parts read this configuration again from another directory.
+		file, err := filepath.Abs(s.Flows)
+		if !filepath.IsAbs(s.Flows) {
+			file, err = filepath.Abs(filepath.Join(dir, s.Flows))
 		}
 		at := fmt.Sprintf("sites[%d].flows", i)
+		if err != nil {
+			errs = append(errs, d.at(at, err.Error()))
+			continue
+		}
+		l.Sites[i].Flows = file
 		m, err := LoadMap(file)
 		switch {
 		case err != nil && errors.Is(err, os.ErrNotExist):

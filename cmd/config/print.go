@@ -26,6 +26,22 @@ const hidden = "(hidden)"
 // secrets in it, the output is a configuration that means the same.
 func (c *Config) Print(w io.Writer) error { return c.encode(w, true) }
 
+// PrintJSON is Print in JSON.
+func (c *Config) PrintJSON(w io.Writer) error {
+	var text bytes.Buffer
+	if err := c.encode(&text, true); err != nil {
+		return err
+	}
+	var v any
+	if err := yaml.Unmarshal(text.Bytes(), &v); err != nil {
+		return fmt.Errorf("print configuration: %w", err)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
 // WriteFile writes the configuration in effect with its secrets to a file that
 // only its owner can read: what weir up hands to its parts.
 func (c *Config) WriteFile(path string) error {

@@ -93,6 +93,9 @@ func (c *Config) checkEngines(k *checker) {
 	if c.Kafka.Partitions < 0 || c.Kafka.Partitions > 4096 {
 		k.fault("kafka.partitions", "%d is not between 0 and 4096", c.Kafka.Partitions)
 	}
+	if c.Kafka.Replicas < 0 || c.Kafka.Replicas > 100 {
+		k.fault("kafka.replicas", "%d is not between 0 and 100", c.Kafka.Replicas)
+	}
 	if s := c.Kafka.SASL; (s.Mechanism == "") != (s.Username == "") {
 		k.fault("kafka.sasl", "needs both mechanism and username")
 	}
@@ -241,8 +244,6 @@ func (c *Config) checkListeners(k *checker) {
 	for _, l := range []struct{ path, listen string }{
 		{"enforce.listen", c.Enforce.Listen},
 		{"feed.listen", c.Feed.Listen},
-		{"lapi.listen", c.LAPI.Listen},
-		{"appsec.listen", c.AppSec.Listen},
 		{"admin.listen", c.Admin.Listen},
 	} {
 		if l.listen == "" {
@@ -255,6 +256,12 @@ func (c *Config) checkListeners(k *checker) {
 			k.fault(l.path, "%s is used by %s already", l.listen, other)
 		}
 		used[l.listen] = l.path
+	}
+	// A key that would do nothing is worse than one that is refused.
+	for path, listen := range map[string]string{"lapi.listen": c.LAPI.Listen, "appsec.listen": c.AppSec.Listen} {
+		if listen != "" {
+			k.fault(path, "is not built yet: leave it empty; a proxy in front can pass requests through enforce.listen")
+		}
 	}
 	if c.Feed.Listen != "" && c.Feed.TLS.Cert == "" && !loopback(c.Feed.Listen) {
 		k.fault("feed.tls", "is required: the feed carries keys and leaves this machine on %s", c.Feed.Listen)

@@ -61,7 +61,7 @@ func (a *accounts) book(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // status tells it; the increase is booked when the store is back
 	}
-	now, name := time.Now(), node()
+	now, name := time.Now(), node(a.Config)
 	next := maps.Clone(a.last)
 	var rows []clickhouse.Loss
 	add := func(source, counter, cause string, value int64) {

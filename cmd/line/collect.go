@@ -27,7 +27,7 @@ func Collect(ctx context.Context, env Env) error {
 		if c.extractor, err = extractor(env); err != nil {
 			return nil, err
 		}
-		if c.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(), Log: env.Log}, r.metrics); err != nil {
+		if c.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(env.Config), Log: env.Log}, r.metrics); err != nil {
 			return nil, fmt.Errorf("event producer: %w", err)
 		}
 		after, drained := context.WithCancel(context.WithoutCancel(ctx))
@@ -87,7 +87,7 @@ func (c *collecting) runKernel(ctx context.Context) error {
 		c.note("kernel capture has nothing to watch: no upstream on this machine is declared")
 		return nil
 	}
-	k, err := collector.OpenKernel(collector.KernelConfig{Probe: probe.Config{Ports: ports}, Node: node()})
+	k, err := collector.OpenKernel(collector.KernelConfig{Probe: probe.Config{Ports: ports}, Node: node(c.Config)})
 	if err != nil {
 		if mode == "on" {
 			return fmt.Errorf("collect.ebpf.enabled is on: %w", err)

@@ -103,7 +103,7 @@ func (e *enforcing) build(ctx context.Context) error {
 }
 
 func (e *enforcing) streams(conn stream.Connection) (err error) {
-	if e.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(), Log: e.Log}, e.metrics); err != nil {
+	if e.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(e.Config), Log: e.Log}, e.metrics); err != nil {
 		return fmt.Errorf("event producer: %w", err)
 	}
 	if e.decisions, err = stream.NewPublisher(stream.PublisherConfig{Connection: conn, Topic: stream.TopicDecisions, Log: e.Log}, e.metrics); err != nil {

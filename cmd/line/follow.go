@@ -41,7 +41,7 @@ func (c *collecting) openFollowers() error {
 		name := filepath.Join(dir, filepath.Base(path)+"-"+hex.EncodeToString(sum[:4]))
 		f := &follower{path: path, dead: name + ".rejected"}
 		f.Follower, err = accesslog.NewFollower(accesslog.FollowConfig{
-			Path: path, Format: format, Site: l.Site, Node: node(), PositionFile: name + ".position",
+			Path: path, Format: format, Site: l.Site, Node: node(c.Config), PositionFile: name + ".position",
 			DeadLetter: accesslog.NewDeadLetter(f.dead, deadLetterBytes), Log: c.Log,
 			Flush: func(ctx context.Context) error { return c.events.Flush(ctx) },
 		}, metrics, c.take)

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weirproject/weir/baseline"
@@ -26,8 +28,8 @@ type operator struct {
 	keys *flow.Keyring
 }
 
-// boundOperator marks a verdict that a person gave.
-const boundOperator = "operator"
+// manualKinds are the identifiers that a person can bind a verdict to.
+var manualKinds = []event.Kind{event.KindClient, event.KindSession, event.KindAccount, event.KindDevice}
 
 // controlTimeout bounds the way of a change through the log and back.
 const controlTimeout = 10 * time.Second
@@ -43,8 +45,21 @@ func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
 		return nil, admin.Errorf(http.StatusBadRequest, "request: %w", err)
 	}
 	action, err := event.ParseAction(q.Action)
-	if err != nil || action == event.ActionNone {
-		return nil, admin.Errorf(http.StatusBadRequest, "action %q is not known", q.Action)
+	switch action {
+	case event.ActionAllow, event.ActionObserve, event.ActionRateLimit, event.ActionRedirect, event.ActionBlock:
+	default:
+		err = errors.New("none that can be ordered")
+	}
+	if err != nil {
+		return nil, admin.Errorf(http.StatusBadRequest, "action %q: want allow, observe, rate_limit, redirect or block", q.Action)
+	}
+	if q.Kind == "client" {
+		if _, err := netip.ParseAddr(q.Value); err != nil {
+			return nil, admin.Errorf(http.StatusBadRequest, "client %q: want one address", q.Value)
+		}
+	}
+	if kind, err := event.ParseKind(q.Kind); err != nil || q.Value == "" || !slices.Contains(manualKinds, kind) {
+		return nil, admin.Errorf(http.StatusBadRequest, "kind %q and its value: want client, session, account or device", q.Kind)
 	}
 	span, err := time.ParseDuration(q.For)
 	if err != nil || span <= 0 {
@@ -62,7 +77,7 @@ func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
 	v := &verdict.Verdict{
 		ID: "v_" + hex.EncodeToString(id[:]), Revision: 1, Site: site, Scope: verdict.ScopeActor, Action: action,
 		Time: verdict.Time(now.UnixNano()), Expires: verdict.Time(now.Add(span).UnixNano()), Mode: event.ModeEnforce,
-		Threats: []verdict.Threat{}, Confidence: 1_000_000, Bound: boundOperator,
+		Threats: []verdict.Threat{}, Confidence: 1_000_000, Bound: admin.BoundOperator,
 		Binds:  []verdict.Group{{All: []verdict.Bind{{Kind: q.Kind, Value: o.keys.Pseudonym(q.Kind, flow.Normalise(q.Kind, q.Value))}}}},
 		Engine: baseline.Version,
 		Evidence: verdict.Evidence{
@@ -140,7 +155,7 @@ func (o *operator) send(ctx context.Context, c *verdict.Control, done func(*verd
 func (p *processor) replay(ctx context.Context, v *verdict.Verdict) *admin.Replay {
 	out := &admin.Replay{}
 	rng := v.Evidence.Range
-	if rng.Topic == "" || v.Bound == boundOperator {
+	if rng.Topic == "" || v.Bound == admin.BoundOperator {
 		out.Difference = "the verdict was added by hand: there is nothing to compute"
 		return out
 	}

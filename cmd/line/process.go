@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/supervise"
 	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/wire"
@@ -23,6 +24,11 @@ func Process(ctx context.Context, env Env) error {
 		conn, err := connection(env, "process")
 		if err != nil {
 			return nil, err
+		}
+		if !Managed() { // weir up has made them
+			if err := ensureTopics(ctx, env.Config, conn); err != nil {
+				return nil, err
+			}
 		}
 		p := &processor{role: r, conn: conn, feed: admin.NewFeed(time.Now)}
 		if err := p.build(ctx); err != nil {
@@ -59,7 +65,7 @@ func (p *processor) build(ctx context.Context) error {
 		return nil
 	})
 	p.snapshot = stream.NewDirectory(p.Config.Process.Snapshots)
-	member := memberName(p.Config.Data)
+	member := memberName(p.Config)
 	for _, c := range []stream.GroupConfig{
 		{
 			NewEngine: p.sites.newEngine, Store: eventTable{p.store}, Snapshots: p.snapshot, FlushInterval: time.Second,
@@ -95,9 +101,9 @@ func (p *processor) build(ctx context.Context) error {
 
 // memberName is a processor's static name in its groups: the same after a
 // restart, another for each data directory of a machine.
-func memberName(data string) string {
-	sum := sha256.Sum256([]byte(data))
-	return node() + "-" + hex.EncodeToString(sum[:4])
+func memberName(cfg *config.Loaded) string {
+	sum := sha256.Sum256([]byte(cfg.Data))
+	return node(cfg) + "-" + hex.EncodeToString(sum[:4])
 }
 
 // follow puts new verdicts on the feed.

@@ -133,8 +133,18 @@ func (p *processor) decisions(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	t, err := p.query(r.Context(), fmt.Sprintf("SELECT * FROM decisions WHERE time >= fromUnixTimestamp64Nano(%d) ORDER BY time LIMIT %d", since.UnixNano(), maxDecisions))
-	admin.JSON(w, t, err)
+	t, err := p.query(r.Context(), fmt.Sprintf("SELECT record FROM decisions WHERE time >= fromUnixTimestamp64Nano(%d) ORDER BY time LIMIT %d", since.UnixNano(), maxDecisions))
+	if err != nil {
+		admin.JSON(w, nil, err)
+		return
+	}
+	list := make([]json.RawMessage, 0, len(t.Rows))
+	for _, row := range t.Rows {
+		if record, ok := row[0].(string); ok && json.Valid([]byte(record)) {
+			list = append(list, json.RawMessage(record))
+		}
+	}
+	admin.JSON(w, list, nil)
 }
 
 // parseSince reads a time (RFC 3339) or a duration before now ("15m").

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/cmd/supervise"
 	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/broker"
 	"github.com/weirproject/weir/stream/flow"
@@ -40,6 +43,7 @@ type role struct {
 	name    string
 	metrics *prometheus.Registry
 	mux     *http.ServeMux
+	began   time.Time
 	group   *errgroup.Group
 }
 
@@ -47,7 +51,7 @@ type role struct {
 // adds goroutines to the group and returns what /status says.
 func runRole(ctx context.Context, env Env, name string, build func(ctx context.Context, r *role) (func() admin.Report, error)) error {
 	g, ctx := errgroup.WithContext(ctx)
-	r := &role{Env: env, name: name, metrics: prometheus.NewRegistry(), mux: http.NewServeMux(), group: g}
+	r := &role{Env: env, name: name, metrics: prometheus.NewRegistry(), mux: http.NewServeMux(), began: time.Now(), group: g}
 	r.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	report, err := build(ctx, r)
 	if err != nil {
@@ -64,7 +68,12 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 	})
 	r.mux.Handle("GET /metrics", promhttp.HandlerFor(r.metrics, promhttp.HandlerOpts{}))
 	r.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { admin.JSON(w, "ok", nil) })
-	r.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { admin.JSON(w, "ready", nil) })
+	alone := func(context.Context) admin.Status { return r.status(report()) }
+	r.mux.HandleFunc("GET /readyz", readiness(alone))
+	r.mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, q *http.Request) { admin.JSON(w, alone(q.Context()), nil) })
+	if env.Config.Admin.PProf {
+		r.mux.Handle("GET /debug/pprof/", admin.Profiler())
+	}
 	r.group.Go(func() error { return admin.ServeUnix(ctx, admin.Socket(env.Config.Data, name), r.mux) })
 	if addr := env.Config.Admin.Listen; addr != "" && !Managed() {
 		r.group.Go(func() error {
@@ -72,6 +81,38 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 		})
 	}
 	return g.Wait()
+}
+
+// status is what a role that runs by itself says of the line: what it sees of
+// it.
+func (r *role) status(rep admin.Report) admin.Status {
+	rep.Part = r.name
+	st := admin.Status{
+		Version: r.Version, Data: r.Config.Data, Reports: []admin.Report{rep}, Problems: []string{},
+		Parts: []supervise.State{{Name: r.name, PID: os.Getpid(), Ready: true, Since: r.began}},
+	}
+	for _, p := range rep.Problems {
+		st.Problems = append(st.Problems, r.name+": "+p)
+	}
+	st.Healthy = len(st.Problems) == 0
+	return st
+}
+
+// readiness answers /readyz: this process can do its own work; with ?line also
+// that an event that enters now will be processed, stored and enforced.
+func readiness(status func(context.Context) admin.Status) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !r.URL.Query().Has("line") {
+			admin.JSON(w, "ready", nil)
+			return
+		}
+		st := status(r.Context())
+		var err error
+		if !st.Healthy {
+			err = admin.Errorf(http.StatusServiceUnavailable, "%s", strings.Join(st.Problems, "; "))
+		}
+		admin.JSON(w, "the line is ready", err)
+	}
 }
 
 // managedEnv tells a role that weir up runs it.
@@ -140,6 +181,29 @@ func connection(env Env, client string) (stream.Connection, error) {
 	}, nil
 }
 
+// defaultBrokerPartitions is for an Apache Kafka; the embedded log has its own
+// default.
+const defaultBrokerPartitions = 8
+
+// ensureTopics makes the topics that are missing.
+func ensureTopics(ctx context.Context, cfg *config.Loaded, conn stream.Connection) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	embedded := len(cfg.Kafka.Brokers) == 0
+	topics := broker.TopicsConfig{
+		Partitions: cfg.Kafka.Partitions, ReplicationFactor: int16(cfg.Kafka.Replicas),
+		LogBytes: int64(cfg.Retention.Log), Manage: embedded,
+	}
+	if topics.Partitions == 0 && !embedded {
+		topics.Partitions = defaultBrokerPartitions
+	}
+	if embedded {
+		topics.ReplicationFactor = 0 // it has one node
+	}
+	_, err := stream.EnsureTopics(ctx, conn, topics)
+	return err
+}
+
 // extractor builds the extractor of the configured sites.
 func extractor(env Env) (*flow.Extractor, error) {
 	keys, err := Keyring(env.Config)
@@ -154,7 +218,10 @@ func extractor(env Env) (*flow.Extractor, error) {
 }
 
 // node is this machine's name in events.
-func node() string {
+func node(cfg *config.Loaded) string {
+	if cfg.Node != "" {
+		return cfg.Node
+	}
 	name, err := os.Hostname()
 	if err != nil {
 		return "localhost"

@@ -209,7 +209,7 @@ func ingressConfig(cfg *config.Loaded) ingress.Config {
 	out.BodyLimit = int64(e.BodyLimit)
 	t := &e.Timeouts
 	out.Timeouts.Header, out.Timeouts.Idle, out.Timeouts.Upstream = time.Duration(t.Header), time.Duration(t.Idle), time.Duration(t.Upstream)
-	out.Node, out.Enforcer = node(), "ingress"
+	out.Node, out.Enforcer = node(cfg), "ingress"
 	for i := range cfg.Sites {
 		s := &cfg.Sites[i]
 		if s.Upstream == "" {

@@ -22,7 +22,6 @@ import (
 	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/supervise"
 	"github.com/weirproject/weir/store/embedded"
-	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/broker"
 )
 
@@ -32,8 +31,6 @@ type UpOptions struct {
 	Out io.Writer
 	// Demo runs the shop, its people and its bot.
 	Demo bool
-	// Partitions of each topic, when they are made.
-	Partitions int
 	// Reload returns the configuration as it is now, checked, on SIGHUP.
 	Reload func() (*config.Loaded, error)
 }
@@ -264,15 +261,7 @@ func (u *up) startLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	_, err = stream.EnsureTopics(ctx, conn, broker.TopicsConfig{
-		Partitions: u.opt.Partitions, LogBytes: int64(u.Config.Retention.Log), Manage: len(u.Config.Kafka.Brokers) == 0,
-	})
-	if err != nil {
-		return fmt.Errorf("topics: %w", err)
-	}
-	return nil
+	return ensureTopics(ctx, u.Config, conn)
 }
 
 // handler joins the parts' interfaces into one.
@@ -282,20 +271,27 @@ func (u *up) handler() http.Handler {
 	mux.Handle("/v1/", process)
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { admin.JSON(w, u.status(r.Context()), nil) })
 	mux.Handle("GET /metrics", admin.Metrics(u.clients))
+	if u.Config.Admin.PProf {
+		mux.HandleFunc("GET /debug/pprof/", u.profile)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { admin.JSON(w, "ok", nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if !r.URL.Query().Has("line") {
-			admin.JSON(w, "ready", nil)
-			return
-		}
-		st := u.status(r.Context())
-		var err error
-		if !st.Healthy {
-			err = admin.Errorf(http.StatusServiceUnavailable, "%s", strings.Join(st.Problems, "; "))
-		}
-		admin.JSON(w, "the line is ready", err)
-	})
+	mux.HandleFunc("GET /readyz", readiness(u.status))
 	return mux
+}
+
+// profile serves the profiler of the part that ?part= names, or the
+// supervisor's own.
+func (u *up) profile(w http.ResponseWriter, r *http.Request) {
+	part := r.URL.Query().Get("part")
+	if part == "" {
+		admin.Profiler().ServeHTTP(w, r)
+		return
+	}
+	if u.clients()[part] == nil {
+		admin.JSON(w, nil, admin.Errorf(http.StatusNotFound, "no part %q runs here", part))
+		return
+	}
+	admin.Forward(admin.Socket(u.Config.Data, part)).ServeHTTP(w, r)
 }
 
 func (u *up) clients() map[string]*admin.Client {

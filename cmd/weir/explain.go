@@ -24,7 +24,7 @@ status is 1 when it is not or when something needed is gone.`,
 		Example: `  weir explain v_0123456789abcdef0123456789abcdef
   weir explain v_0123456789abcdef0123456789abcdef --replay
   weir explain 01jd... -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), Annotations: asObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.running()
 			if err != nil {
@@ -59,7 +59,7 @@ func (g *global) printExplanation(cmd *cobra.Command, e *admin.Explanation) erro
 		describeDecision(w, d)
 	}
 	if e.Verdict != nil {
-		_, _ = fmt.Fprint(w, describeVerdict(e.Verdict))
+		_, _ = fmt.Fprint(w, g.describeVerdict(w, e.Verdict))
 	}
 	if e.Request != nil && len(e.Request.Rows) > 0 {
 		_, _ = fmt.Fprintln(w, "request:")

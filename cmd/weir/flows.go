@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,24 +17,42 @@ import (
 
 func newFlows(g *global) *cobra.Command {
 	cmd := &cobra.Command{Use: "flows", Short: "Work on flow maps: what an application's routes mean"}
-	cmd.AddCommand(newFlowsCheck(), newFlowsSuggest(g))
+	cmd.AddCommand(newFlowsCheck(g), newFlowsSuggest(g))
 	return cmd
 }
 
-func newFlowsCheck() *cobra.Command {
+func newFlowsCheck(g *global) *cobra.Command {
 	return &cobra.Command{
-		Use: "check FILE...", Short: "Lint flow maps", Args: cobra.MinimumNArgs(1),
+		Use: "check FILE...", Short: "Lint flow maps", Args: cobra.MinimumNArgs(1), Annotations: asObject,
 		Example: "  weir flows check flows/shop.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			failed := false
+			type result struct {
+				File   string   `json:"file"`
+				Site   string   `json:"site,omitempty"`
+				Routes int      `json:"routes"`
+				Faults []string `json:"faults"`
+			}
+			failed, results := false, []result{}
 			for _, path := range args {
 				m, err := config.LoadMap(path)
-				if err != nil {
+				switch {
+				case err != nil:
 					failed = true
-					_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err)
-					continue
+					results = append(results, result{File: path, Faults: strings.Split(err.Error(), "\n")})
+					if g.output == "human" {
+						_, _ = fmt.Fprintln(cmd.ErrOrStderr(), err)
+					}
+				default:
+					results = append(results, result{File: path, Site: m.Site, Routes: len(m.Routes), Faults: []string{}})
+					if g.output == "human" {
+						_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: site %s, %d routes, fine\n", path, m.Site, len(m.Routes))
+					}
 				}
-				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: site %s, %d routes, fine\n", path, m.Site, len(m.Routes))
+			}
+			if g.output == "json" {
+				if err := printJSON(cmd.OutOrStdout(), results); err != nil {
+					return err
+				}
 			}
 			if failed {
 				return &quietError{}
@@ -64,6 +83,7 @@ it into force yourself.`,
 		Example: `  weir flows suggest traffic.ndjson --site shop > flows/shop.yaml && weir flows check flows/shop.yaml
   weir flows suggest access.log --format combined
   weir flows suggest --site shop --since 72h`,
+		Annotations: asObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := f.propose(cmd, g, args)
 			if err != nil {

@@ -22,7 +22,7 @@ func run(args []string) int {
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var usage *usageError
 	var quiet *quietError
 	switch {
@@ -31,7 +31,7 @@ func run(args []string) int {
 	case errors.As(err, &quiet):
 		return 1
 	case errors.As(err, &usage) || isCobraUsage(err):
-		fmt.Fprintf(os.Stderr, "weir: %v\n", err)
+		fmt.Fprintf(os.Stderr, "weir: %v\nusage: %s (%s --help shows examples)\n", err, cmd.UseLine(), cmd.CommandPath())
 		return 2
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 1

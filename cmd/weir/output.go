@@ -5,14 +5,59 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/weirproject/weir/cmd/admin"
 )
+
+// outputForms and colors are the values of --output and --color.
+var (
+	outputForms = []string{"human", "json", "csv"}
+	colors      = []string{"auto", "always", "never"}
+)
+
+// formsKey annotates a command with the forms of its result, separated by
+// spaces; without it there is only the human one.
+const formsKey = "output"
+
+// Forms of results.
+var (
+	asTable  = map[string]string{formsKey: "human json csv"}
+	asObject = map[string]string{formsKey: "human json"}
+)
+
+func formsOf(cmd *cobra.Command) []string {
+	if forms := cmd.Annotations[formsKey]; forms != "" {
+		return strings.Fields(forms)
+	}
+	return []string{"human"}
+}
+
+// ANSI colours.
+const (
+	red   = "31"
+	green = "32"
+	bold  = "1"
+)
+
+// paint colours text for w as --color says; auto is for terminals, unless
+// NO_COLOR is set (https://no-color.org).
+func (g *global) paint(w io.Writer, color, text string) string {
+	on := g.color == "always"
+	if file, ok := w.(*os.File); ok && g.color == "auto" && os.Getenv("NO_COLOR") == "" {
+		on = term.IsTerminal(int(file.Fd()))
+	}
+	if !on || text == "" {
+		return text
+	}
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
+}
 
 // printJSON writes v with indentation.
 func printJSON(w io.Writer, v any) error {

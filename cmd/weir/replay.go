@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,7 @@ key, so that results compare between machines.`,
 		Example: `  weir replay access.log --format combined
   weir replay traffic.ndjson --flows flows.yaml --learn-until 2026-03-04T00:00:00Z --mode enforce --decisions out.ndjson
   weir replay day1.gz day2.gz --state-out after.state && weir replay day3.gz --state-in after.state`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.MinimumNArgs(1), Annotations: asObject,
 		RunE: func(cmd *cobra.Command, args []string) error { return runReplay(cmd, g, &f, args) },
 	}
 	fl := cmd.Flags()
@@ -71,6 +72,9 @@ func (f *replayFlags) parse() (mode event.Mode, learnUntil int64, err error) {
 			return 0, 0, usagef("--learn-until %q: want RFC 3339, such as 2026-03-04T00:00:00Z", f.learnUntil)
 		}
 		learnUntil = t.UnixNano()
+	}
+	if f.format != "" && !slices.Contains(choices["format"], f.format) {
+		return 0, 0, usagef("--format %q: want %s", f.format, strings.Join(choices["format"], ", "))
 	}
 	if f.delay < 0 {
 		return 0, 0, usagef("--verdict-delay %s: want zero or more", f.delay)

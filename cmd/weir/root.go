@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,21 +36,9 @@ ingress with policies proven on your own traffic first.`,
   weir up --upstream http://127.0.0.1:9000         protect your own application, in shadow mode
   weir replay access.log --format combined         what weir would have seen in a log
   weir status                                      is all well, and is every event accounted for`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			switch g.output {
-			case "human", "json", "csv":
-			default:
-				return usagef("--output %q: want human, json or csv", g.output)
-			}
-			switch g.color {
-			case "auto", "always", "never":
-			default:
-				return usagef("--color %q: want auto, always or never", g.color)
-			}
-			return nil
-		},
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return g.check(cmd) },
 	}
 	f := root.PersistentFlags()
 	f.StringVarP(&g.config, "config", "c", "", "configuration file (default ./weir.yaml, then /etc/weir/weir.yaml)")
@@ -62,7 +52,26 @@ ingress with policies proven on your own traffic first.`,
 		newSQL(g), newVerdicts(g), newExplain(g), newStatus(g), newDoctor(g), newPseudonym(g),
 		newAllowlists(g), newFlows(g), newConfig(g), newSinks(g), newVersion(g), newChild(g),
 	)
+	root.InitDefaultCompletionCmd()
+	root.SetHelpCommand(newHelp(root))
+	strictGroups(root)
+	completeFlags(root)
 	return root
+}
+
+// check refuses values of the global options that mean nothing, or nothing to
+// this command.
+func (g *global) check(cmd *cobra.Command) error {
+	if !slices.Contains(outputForms, g.output) {
+		return usagef("--output %q: want human, json or csv", g.output)
+	}
+	if !slices.Contains(colors, g.color) {
+		return usagef("--color %q: want auto, always or never", g.color)
+	}
+	if forms := formsOf(cmd); !slices.Contains(forms, g.output) {
+		return usagef("%s has no --output %s: want %s", cmd.CommandPath(), g.output, strings.Join(forms, " or "))
+	}
+	return nil
 }
 
 // load reads the configuration that the options name, or the defaults.
@@ -82,20 +91,22 @@ func (g *global) load() (*config.Loaded, error) {
 	return cfg, nil
 }
 
-// running returns a client of the weir that serves the data directory.
+// running returns a client of the weir that serves the data directory: weir up,
+// or a processor by itself, which answers the same questions.
 func (g *global) running() (*admin.Client, error) {
 	cfg, err := g.load()
 	if err != nil {
 		return nil, err
 	}
-	return admin.NewClient(admin.Socket(cfg.Data, "weir")), nil
+	return admin.NewClient(admin.Socket(cfg.Data, "weir"), admin.Socket(cfg.Data, "process")), nil
 }
 
-// logger writes to w; verbose shows debug lines too.
+// logger writes one JSON object per line to w, for machines to read; verbose
+// shows debug lines too.
 func (g *global) logger(w io.Writer) *slog.Logger {
 	level := slog.LevelInfo
 	if g.verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 }

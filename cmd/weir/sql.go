@@ -22,7 +22,7 @@ has twelve questions with their SQL.`,
 		Example: `  weir sql "SELECT route, count() FROM requests GROUP BY route ORDER BY 2 DESC LIMIT 10"
   weir sql "SELECT time, client_ip, actor, action FROM requests WHERE action = 'block' LIMIT 20" -o csv
   weir sql - < question.sql`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), Annotations: asTable,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := args[0]
 			if query == "-" {

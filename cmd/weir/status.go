@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -24,20 +25,20 @@ produced = delivered + lost + queued. Exit status 1 when something is wrong.`,
 		Example: `  weir status
   weir status --wait 30s      wait until all is well, at most 30 s
   weir status -o json`,
-		Args: cobra.NoArgs,
+		Args: cobra.NoArgs, Annotations: asObject,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := g.running()
+			cfg, err := g.load()
 			if err != nil {
 				return err
 			}
-			st, err := awaitStatus(cmd.Context(), c, wait)
+			st, err := awaitStatus(cmd.Context(), cfg.Data, wait)
 			if err != nil {
 				return err
 			}
 			if g.output == "json" {
 				err = printJSON(cmd.OutOrStdout(), st)
 			} else {
-				printStatus(cmd.OutOrStdout(), st)
+				g.printStatus(cmd.OutOrStdout(), st)
 			}
 			if err == nil && !st.Healthy {
 				err = &quietError{}
@@ -49,13 +50,12 @@ produced = delivered + lost + queued. Exit status 1 when something is wrong.`,
 	return cmd
 }
 
-func awaitStatus(ctx context.Context, c *admin.Client, wait time.Duration) (*admin.Status, error) {
+func awaitStatus(ctx context.Context, data string, wait time.Duration) (*admin.Status, error) {
 	deadline := time.Now().Add(wait)
 	for {
-		var st admin.Status
-		err := c.Get(ctx, "/v1/status", &st)
+		st, err := askStatus(ctx, data)
 		if err == nil && st.Healthy || !time.Now().Before(deadline) {
-			return &st, err
+			return st, err
 		}
 		select {
 		case <-ctx.Done():
@@ -65,14 +65,37 @@ func awaitStatus(ctx context.Context, c *admin.Client, wait time.Duration) (*adm
 	}
 }
 
-func printStatus(w io.Writer, st *admin.Status) {
-	word := "healthy"
+// askStatus asks weir up, or else joins what the roles say that run on the data
+// directory by themselves.
+func askStatus(ctx context.Context, data string) (*admin.Status, error) {
+	var out admin.Status
+	err := admin.NewClient(admin.Socket(data, "weir")).Get(ctx, "/v1/status", &out)
+	if err == nil || !errors.Is(err, admin.ErrNotRunning) {
+		return &out, err
+	}
+	for _, role := range []string{"process", "enforce", "collect", "sink"} {
+		var st admin.Status
+		if admin.NewClient(admin.Socket(data, role)).Get(ctx, "/v1/status", &st) != nil {
+			continue
+		}
+		out.Version, out.Data = st.Version, st.Data
+		out.Parts = append(out.Parts, st.Parts...)
+		out.Reports = append(out.Reports, st.Reports...)
+		out.Problems = append(out.Problems, st.Problems...)
+		err = nil
+	}
+	out.Healthy = err == nil && len(out.Problems) == 0
+	return &out, err
+}
+
+func (g *global) printStatus(w io.Writer, st *admin.Status) {
+	word := g.paint(w, green, "healthy")
 	if !st.Healthy {
-		word = "NOT healthy"
+		word = g.paint(w, red, "NOT healthy")
 	}
 	_, _ = fmt.Fprintf(w, "weir %s at %s: %s\n", st.Version, st.Data, word)
 	for _, p := range st.Problems {
-		_, _ = fmt.Fprintf(w, "  problem: %s\n", p)
+		_, _ = fmt.Fprintf(w, "  %s %s\n", g.paint(w, red, "problem:"), p)
 	}
 	for _, p := range st.Parts {
 		state := "ready"

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,11 +25,11 @@ func newPseudonym(g *global) *cobra.Command {
 installation's key, so that an analyst can look a person up. Kinds: ` + strings.Join(kinds(), ", ") + `, or object:NAME.`,
 		Example: `  weir pseudonym account alice@example.org
   weir sql "SELECT time, client_ip FROM requests WHERE account = '$(weir pseudonym account alice@example.org)'"`,
-		Args: cobra.ExactArgs(2),
+		Args: cobra.ExactArgs(2), Annotations: asObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kind, value := args[0], args[1]
 			if !slices.Contains(kinds(), kind) && !strings.HasPrefix(kind, "object:") {
-				return usagef("kind %q is not known; nearest is %q (all: %s, object:NAME)", kind, flow.Nearest(kind, kinds()), strings.Join(kinds(), ", "))
+				return usagef("kind %q is not known%s (all: %s, object:NAME)", kind, flow.Nearest(kind, kinds()), strings.Join(kinds(), ", "))
 			}
 			cfg, err := g.load()
 			if err != nil {
@@ -57,12 +60,17 @@ func kinds() []string {
 func newConfig(g *global) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Check, print or describe the configuration"}
 	cmd.AddCommand(&cobra.Command{
-		Use: "check [FILE]", Short: "Report every fault with its line", Args: cobra.MaximumNArgs(1),
+		Use: "check [FILE]", Short: "Report every fault with its line", Args: cobra.MaximumNArgs(1), Annotations: asObject,
+		Example: "  weir config check\n  weir config check /etc/weir/weir.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				g.config = args[0]
 			}
 			cfg, err := g.load()
+			if err != nil && g.output == "json" {
+				faults := strings.Split(strings.TrimPrefix(err.Error(), "configuration: "), "\n")
+				return errors.Join(printJSON(cmd.OutOrStdout(), map[string]any{"valid": false, "faults": faults}), &quietError{})
+			}
 			if err != nil {
 				return err
 			}
@@ -70,20 +78,28 @@ func newConfig(g *global) *cobra.Command {
 			if len(cfg.Files) > 0 {
 				what = strings.Join(cfg.Files, ", ")
 			}
+			if g.output == "json" {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"files": append([]string{}, cfg.Files...), "sites": len(cfg.Sites), "valid": true, "faults": []string{}})
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: fine\n", what)
 			return err
 		},
 	}, &cobra.Command{
-		Use: "print", Short: "Print the effective configuration, secrets hidden", Args: cobra.NoArgs,
+		Use: "print", Short: "Print the effective configuration, secrets hidden", Args: cobra.NoArgs, Annotations: asObject,
+		Example: "  weir config print\n  weir config print -o json | jq .enforce",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.load()
 			if err != nil {
 				return err
 			}
+			if g.output == "json" {
+				return cfg.PrintJSON(cmd.OutOrStdout())
+			}
 			return cfg.Print(cmd.OutOrStdout())
 		},
 	}, &cobra.Command{
-		Use: "schema", Short: "Print the JSON schema of weir.yaml", Args: cobra.NoArgs,
+		Use: "schema", Short: "Print the JSON schema of weir.yaml", Args: cobra.NoArgs, Annotations: asObject,
+		Example: "  weir config schema > weir.schema.json      # for editors: # yaml-language-server: $schema=weir.schema.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := config.Schema()
 			if err != nil {
@@ -102,7 +118,8 @@ func newAllowlists(g *global) *cobra.Command {
 		Long: "Allowlists stand in weir.yaml (allowlists:), so that they are reviewed and\nversioned like code; SIGHUP puts changes in force. They are asked before anything\nelse.",
 	}
 	cmd.AddCommand(&cobra.Command{
-		Use: "list", Short: "List the configured allowlists", Args: cobra.NoArgs,
+		Use: "list", Short: "List the configured allowlists", Args: cobra.NoArgs, Annotations: asTable,
+		Example: "  weir allowlists list\n  weir allowlists list -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.load()
 			if err != nil {
@@ -110,12 +127,16 @@ func newAllowlists(g *global) *cobra.Command {
 			}
 			t := admin.Table{Columns: []string{"name", "clients", "reason", "expires"}, Rows: [][]any{}}
 			for _, a := range cfg.Allowlists {
-				t.Rows = append(t.Rows, []any{a.Name, fmt.Sprint(a.Clients), a.Reason, fmt.Sprint(a.Expires)})
+				expires := "never"
+				if !a.Expires.IsZero() {
+					expires = a.Expires.Format(time.RFC3339)
+				}
+				t.Rows = append(t.Rows, []any{a.Name, fmt.Sprint(a.Clients), a.Reason, expires})
 			}
 			return g.printTable(cmd, &t)
 		},
 	}, &cobra.Command{
-		Use: "test CLIENT", Short: "Which allowlist fits an address", Args: cobra.ExactArgs(1),
+		Use: "test CLIENT", Short: "Which allowlist fits an address", Args: cobra.ExactArgs(1), Annotations: asObject,
 		Example: "  weir allowlists test 198.51.100.7",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := parseClient(args[0])
@@ -127,6 +148,13 @@ func newAllowlists(g *global) *cobra.Command {
 				return err
 			}
 			name := line.Allowed(cfg, p.Addr())
+			if g.output == "json" {
+				err := printJSON(cmd.OutOrStdout(), map[string]any{"client": p.Addr(), "allowlist": name, "fits": name != ""})
+				if err == nil && name == "" {
+					err = &quietError{}
+				}
+				return err
+			}
 			if name == "" {
 				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "no allowlist fits %s\n", p.Addr())
 				return &quietError{}
@@ -141,8 +169,9 @@ func newAllowlists(g *global) *cobra.Command {
 func newDoctor(g *global) *cobra.Command {
 	var fetch, quiet bool
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "What this machine can and cannot do, with the remedy for each", Args: cobra.NoArgs,
-		Long: "Checks kernel capture, memory, disk, ports and the engine library. Exit status 1\nwhen something that weir up needs is missing; what is only nice to have does not\ncount. --fetch obtains the ClickHouse engine first.",
+		Use: "doctor", Short: "What this machine can and cannot do, with the remedy for each", Args: cobra.NoArgs, Annotations: asTable,
+		Example: "  weir doctor\n  weir doctor --fetch\n  weir doctor -o json | jq '.[] | select(.ok | not)'",
+		Long:    "Checks kernel capture, memory, disk, ports and the engine library. Exit status 1\nwhen something that weir up needs is missing; what is only nice to have does not\ncount. --fetch obtains the ClickHouse engine first.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.load()
 			if err != nil {
@@ -158,8 +187,14 @@ func newDoctor(g *global) *cobra.Command {
 			switch {
 			case g.output == "json":
 				err = printJSON(cmd.OutOrStdout(), findings)
+			case g.output == "csv":
+				t := admin.Table{Columns: []string{"name", "ok", "required", "detail", "remedy"}}
+				for _, f := range findings {
+					t.Rows = append(t.Rows, []any{f.Name, f.OK, f.Required, f.Detail, f.Remedy})
+				}
+				err = g.printTable(cmd, &t)
 			case !quiet || bad:
-				printFindings(cmd, findings)
+				g.printFindings(cmd.OutOrStdout(), findings)
 			}
 			if err == nil && bad {
 				err = &quietError{}
@@ -172,17 +207,17 @@ func newDoctor(g *global) *cobra.Command {
 	return cmd
 }
 
-func printFindings(cmd *cobra.Command, findings []line.Finding) {
+func (g *global) printFindings(w io.Writer, findings []line.Finding) {
 	for _, f := range findings {
 		word := "ok     "
 		if !f.OK && f.Required {
-			word = "MISSING"
+			word = g.paint(w, red, "MISSING")
 		} else if !f.OK {
 			word = "absent "
 		}
-		_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s %-18s %s\n", word, f.Name, f.Detail)
+		_, _ = fmt.Fprintf(w, "%s %-18s %s\n", word, f.Name, f.Detail)
 		if f.Remedy != "" {
-			_, _ = fmt.Fprintf(cmd.OutOrStdout(), "        %-18s -> %s\n", "", f.Remedy)
+			_, _ = fmt.Fprintf(w, "        %-18s -> %s\n", "", f.Remedy)
 		}
 	}
 }
@@ -190,7 +225,8 @@ func printFindings(cmd *cobra.Command, findings []line.Finding) {
 func newSinks(g *global) *cobra.Command {
 	cmd := &cobra.Command{Use: "sinks", Short: "Destinations for verdicts and decisions"}
 	cmd.AddCommand(&cobra.Command{
-		Use: "list", Short: "List the configured sinks", Args: cobra.NoArgs,
+		Use: "list", Short: "List the configured sinks", Args: cobra.NoArgs, Annotations: asTable,
+		Example: "  weir sinks list\n  weir sinks list -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.load()
 			if err != nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,11 +58,14 @@ sites. Everything listens on the loopback interface unless told otherwise.`,
 	fl.StringVar(&f.clickhouse, "clickhouse", "", "a ClickHouse server, host:port (default: the embedded engine)")
 	fl.StringVar(&f.admin, "admin", "", "address of the read-only admin listener (default 127.0.0.1:6060)")
 	fl.BoolVar(&f.demo, "demo", false, "run the demo shop, its people and its bot")
-	fl.IntVar(&f.partitions, "partitions", 4, "partitions of each topic, when they are made")
+	fl.IntVar(&f.partitions, "partitions", 0, "partitions of each topic, when they are made (default 4)")
 	return cmd
 }
 
 func runUp(cmd *cobra.Command, g *global, f *upFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
 	if f.demo && g.data == "" {
 		g.data = "weir-data/demo"
 	}
@@ -92,7 +97,7 @@ func runUp(cmd *cobra.Command, g *global, f *upFlags) error {
 	}
 	defer func() { _ = logFile.Close() }()
 	env.Log = g.logger(logFile)
-	return line.Up(cmd.Context(), env, line.UpOptions{Out: cmd.OutOrStdout(), Demo: f.demo, Partitions: f.partitions, Reload: func() (*config.Loaded, error) {
+	return line.Up(cmd.Context(), env, line.UpOptions{Out: cmd.OutOrStdout(), Demo: f.demo, Reload: func() (*config.Loaded, error) {
 		now, err := g.load()
 		if err == nil {
 			err = f.complete(now)
@@ -150,6 +155,27 @@ func (f *upFlags) prepareDemo(ctx context.Context, cfg *config.Loaded) error {
 	return nil
 }
 
+// check refuses values that no configuration could hold, as wrong usage.
+func (f *upFlags) check() error {
+	if f.mode != "" && f.mode != "shadow" && f.mode != "enforce" {
+		return usagef("--mode %q: want shadow or enforce", f.mode)
+	}
+	if f.ebpf != "" && f.ebpf != "auto" && f.ebpf != "on" && f.ebpf != "off" {
+		return usagef("--ebpf %q: want auto, on or off", f.ebpf)
+	}
+	for flag, addresses := range map[string]string{"listen": f.listen, "admin": f.admin, "kafka": f.kafka, "clickhouse": f.clickhouse} {
+		for a := range strings.SplitSeq(addresses, ",") {
+			if _, port, err := net.SplitHostPort(a); addresses != "" && (err != nil || port == "") {
+				return usagef("--%s %q: want HOST:PORT such as 127.0.0.1:8080", flag, a)
+			}
+		}
+	}
+	if u, err := url.Parse(f.upstream); f.upstream != "" && (err != nil || u.Scheme == "" || u.Host == "") {
+		return usagef("--upstream %q: want a URL such as http://127.0.0.1:9000", f.upstream)
+	}
+	return nil
+}
+
 // apply puts the flags over the configuration.
 func (f *upFlags) apply(cfg *config.Loaded) error {
 	set := func(dst *string, v string) {
@@ -161,6 +187,9 @@ func (f *upFlags) apply(cfg *config.Loaded) error {
 	set(&cfg.Enforce.Mode, f.mode)
 	set(&cfg.Admin.Listen, f.admin)
 	set(&cfg.Collect.EBPF.Enabled, f.ebpf)
+	if f.partitions != 0 {
+		cfg.Kafka.Partitions = f.partitions
+	}
 	if f.kafka != "" {
 		cfg.Kafka.Brokers = strings.Split(f.kafka, ",")
 	}
@@ -181,6 +210,19 @@ func (f *upFlags) applySite(cfg *config.Loaded) error {
 		return nil
 	}
 	name := f.site
+	if f.flows != "" {
+		m, err := config.LoadMap(f.flows)
+		if err != nil {
+			return fmt.Errorf("--flows: %w", err)
+		}
+		if name != "" && name != m.Site {
+			return usagef("--flows %s is the map of site %q, not of %q", f.flows, m.Site, name)
+		}
+		name = m.Site
+		if f.flows, err = filepath.Abs(f.flows); err != nil {
+			return fmt.Errorf("--flows: %w", err)
+		}
+	}
 	if name == "" {
 		name = "default"
 		if len(cfg.Sites) == 1 {
@@ -199,7 +241,7 @@ func (f *upFlags) applySite(cfg *config.Loaded) error {
 		}
 	}
 	if len(cfg.Sites) > 0 {
-		return usagef("--site %s is not in the configuration", name)
+		return usagef("site %s is not in the configuration", name)
 	}
 	cfg.Sites = append(cfg.Sites, config.Site{Name: name, Hosts: []string{"*"}, Upstream: f.upstream, Flows: f.flows})
 	return nil

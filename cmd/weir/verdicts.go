@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +31,8 @@ func newVerdicts(g *global) *cobra.Command {
 
 func newVerdictsList(g *global) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the verdicts in force", Args: cobra.NoArgs,
+		Use: "list", Short: "List the verdicts in force", Args: cobra.NoArgs, Annotations: asTable,
+		Example: "  weir verdicts list\n  weir verdicts list -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.running()
 			if err != nil {
@@ -73,7 +76,8 @@ func threats(list []verdict.Threat) string {
 
 func newVerdictsShow(g *global) *cobra.Command {
 	return &cobra.Command{
-		Use: "show ID", Short: "Show one verdict with its evidence", Args: cobra.ExactArgs(1),
+		Use: "show ID", Short: "Show one verdict with its evidence", Args: cobra.ExactArgs(1), Annotations: asObject,
+		Example: "  weir verdicts show v_0123456789abcdef0123456789abcdef\n  weir verdicts show v_0123456789abcdef0123456789abcdef -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.running()
 			if err != nil {
@@ -86,22 +90,27 @@ func newVerdictsShow(g *global) *cobra.Command {
 			if g.output == "json" {
 				return printJSON(cmd.OutOrStdout(), &v)
 			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), describeVerdict(&v))
+			_, err = fmt.Fprint(cmd.OutOrStdout(), g.describeVerdict(cmd.OutOrStdout(), &v))
 			return err
 		},
 	}
 }
 
-// describeVerdict is the one readable block of a verdict.
-func describeVerdict(v *verdict.Verdict) string {
+// describeVerdict is the one readable block of a verdict, for w.
+func (g *global) describeVerdict(w io.Writer, v *verdict.Verdict) string {
 	var b strings.Builder
 	state := ""
 	if v.Revoked {
-		state = ", REVOKED"
+		state = ", " + g.paint(w, red, "REVOKED")
 	}
-	_, _ = fmt.Fprintf(&b, "%s  %s %s on %s (revision %d%s)\n", v.ID, strings.ToUpper(v.Action.String()), threats(v.Threats), v.Site, v.Revision, state)
+	what := strings.TrimSpace(g.paint(w, bold, strings.ToUpper(v.Action.String())) + " " + threats(v.Threats))
+	_, _ = fmt.Fprintf(&b, "%s  %s on %s (revision %d%s)\n", v.ID, what, v.Site, v.Revision, state)
 	_, _ = fmt.Fprintf(&b, "  %s\n", printable(v.Evidence.Summary))
-	_, _ = fmt.Fprintf(&b, "  %s %s, mode %s, from %s until %s\n", v.Scope, v.Actor, v.Mode, v.Time.Std().Format(time.RFC3339), v.Expires.Std().Format(time.RFC3339))
+	whom := strings.TrimSpace(string(v.Scope) + " " + v.Actor)
+	_, _ = fmt.Fprintf(&b, "  %s, mode %s, from %s until %s\n", whom, v.Mode, v.Time.Std().Format(time.RFC3339), v.Expires.Std().Format(time.RFC3339))
+	if v.Bound == admin.BoundOperator {
+		return b.String() // a person's word has no score
+	}
 	confidence, _ := v.Confidence.MarshalJSON()
 	bound, _ := v.FalsePositiveBound.MarshalJSON()
 	_, _ = fmt.Fprintf(&b, "  score %s bits, confidence %s, false positives at most %s per clean actor (%s bound)\n", v.Score, confidence, bound, v.Bound)
@@ -127,6 +136,9 @@ func describeVerdict(v *verdict.Verdict) string {
 	return b.String()
 }
 
+// manualActions are those that a person can order.
+var manualActions = []string{"allow", "observe", "rate_limit", "redirect", "block"}
+
 func newVerdictsAdd(g *global) *cobra.Command {
 	var r admin.VerdictRequest
 	kinds := []struct{ flag, kind, help string }{
@@ -137,7 +149,7 @@ func newVerdictsAdd(g *global) *cobra.Command {
 	}
 	values := make([]string, len(kinds))
 	cmd := &cobra.Command{
-		Use: "add", Short: "Add a verdict by hand", Args: cobra.NoArgs,
+		Use: "add", Short: "Add a verdict by hand", Args: cobra.NoArgs, Annotations: asObject,
 		Example: `  weir verdicts add --client 203.0.113.7 --action block --for 4h --reason "ticket 1234"
   weir verdicts add --account alice --action observe --for 24h --reason "owner called"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -156,8 +168,21 @@ func newVerdictsAdd(g *global) *cobra.Command {
 			if r.Reason == "" {
 				return usagef("--reason is required: it is what the next person on duty reads")
 			}
-			if _, err := time.ParseDuration(r.For); err != nil {
-				return usagef("--for %q: want a duration such as 4h", r.For)
+			if d, err := time.ParseDuration(r.For); err != nil || d <= 0 {
+				return usagef("--for %q: want a positive duration such as 4h", r.For)
+			}
+			if !slices.Contains(manualActions, r.Action) {
+				return usagef("--action %q: want %s", r.Action, strings.Join(manualActions, ", "))
+			}
+			if r.Kind == "client" {
+				p, err := parseClient(r.Value)
+				if err != nil {
+					return err
+				}
+				if !p.IsSingleIP() {
+					return usagef("--client %s: want one address; a network never stands alone above observe", r.Value)
+				}
+				r.Value = p.Addr().Unmap().String()
 			}
 			return g.changeVerdict(cmd, "/v1/verdicts", &r)
 		},
@@ -166,7 +191,7 @@ func newVerdictsAdd(g *global) *cobra.Command {
 	for i, k := range kinds {
 		f.StringVar(&values[i], k.flag, "", k.help)
 	}
-	f.StringVar(&r.Action, "action", "block", "allow, observe, rate_limit, redirect or block")
+	f.StringVar(&r.Action, "action", "block", strings.Join(manualActions, ", "))
 	f.StringVar(&r.For, "for", "1h", "how long")
 	f.StringVar(&r.Reason, "reason", "", "why (required)")
 	f.StringVar(&r.Site, "site", "", "site (default: the only one)")
@@ -176,7 +201,8 @@ func newVerdictsAdd(g *global) *cobra.Command {
 func newVerdictsRevoke(g *global) *cobra.Command {
 	var r admin.VerdictRequest
 	cmd := &cobra.Command{
-		Use: "revoke ID", Short: "Take a verdict back", Args: cobra.ExactArgs(1),
+		Use: "revoke ID", Short: "Take a verdict back", Args: cobra.ExactArgs(1), Annotations: asObject,
+		Example: `  weir verdicts revoke v_0123456789abcdef0123456789abcdef --reason "our own monitor"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.ID = args[0]
 			return g.changeVerdict(cmd, "/v1/verdicts/revoke", &r)
@@ -201,13 +227,14 @@ func (g *global) changeVerdict(cmd *cobra.Command, path string, r *admin.Verdict
 	if g.output == "json" {
 		return printJSON(cmd.OutOrStdout(), &v)
 	}
-	_, err = fmt.Fprint(cmd.OutOrStdout(), describeVerdict(&v))
+	_, err = fmt.Fprint(cmd.OutOrStdout(), g.describeVerdict(cmd.OutOrStdout(), &v))
 	return err
 }
 
 func newVerdictsWatch(g *global) *cobra.Command {
 	return &cobra.Command{
-		Use: "watch", Short: "Follow the feed of verdicts", Args: cobra.NoArgs,
+		Use: "watch", Short: "Follow the feed of verdicts", Args: cobra.NoArgs, Annotations: asObject,
+		Example: "  weir verdicts watch\n  weir verdicts watch -o json | jq -c '[.id, .action, .threats]'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.running()
 			if err != nil {
@@ -217,7 +244,7 @@ func newVerdictsWatch(g *global) *cobra.Command {
 				if g.output == "json" {
 					return json.NewEncoder(cmd.OutOrStdout()).Encode(v)
 				}
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), describeVerdict(v))
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), g.describeVerdict(cmd.OutOrStdout(), v))
 				return err
 			})
 		},

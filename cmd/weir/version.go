@@ -13,7 +13,8 @@ var version = "0.1.0-dev"
 
 func newVersion(g *global) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs, Annotations: asObject,
+		Example: "  weir version\n  weir version -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			revision := "unknown"
 			if info, ok := debug.ReadBuildInfo(); ok {
