@@ -48,7 +48,7 @@ fuzz: ## long fuzzing of every decoder, FUZZTIME each (default 60s)
 	@for spec in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs grep -HoE '^func (Fuzz[A-Za-z0-9]+)' | sed -E 's#/[^/]*_test.go:func #:#'); do \
 	  echo "fuzz $$spec"; go test -run='^$$' -fuzz="^$${spec##*:}$$" -fuzztime=$(FUZZTIME) "$${spec%%:*}"; done
 
-e2e: deps build ## slow end-to-end runs (kills, soaks); results are committed below docs/e2e
+e2e: deps build ## slow end-to-end runs (kills, soaks); the result is docs/e2e.md
 	WEIR_E2E=1 ./deploy/test.sh
 
 bench: build ## side-by-side ratios, written to bench/results and bench/README.md
