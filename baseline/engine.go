@@ -94,6 +94,8 @@ type site struct {
 	allow []allowance
 	// routes learns the endpoint inventory and the templates of undeclared paths.
 	routes *route.Learner
+	// frozen is the site's part of a cut that may not have been written yet.
+	frozen *sketch.Lazy
 }
 
 // Engine folds events into verdicts. It is not safe for concurrent use: one
@@ -107,6 +109,7 @@ type Engine struct {
 	order    []*site
 	force    ledger
 	counters Counters
+	cut      *sketch.Cut
 
 	// scratch of the running event
 	in  feature.Input
@@ -199,6 +202,10 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	}
 	e.counters.Events++
 	s := e.siteOf(ev.Site)
+	if s.frozen != nil {
+		_, _ = s.frozen.Keep() // its error is the cut's
+		s.frozen = nil
+	}
 	in := &e.in
 	*in = feature.Input{Event: ev, Site: s.state, SiteIndex: s.index}
 	in.Now = s.state.Advance(ev.Time)

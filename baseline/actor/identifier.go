@@ -88,7 +88,7 @@ func (r *Resolver) roll(id *identifier, epoch uint8) {
 	stale := epoch-id.epoch > 1
 	id.flips /= 2
 	if id.big != 0 {
-		l := &r.large[id.owners]
+		l := r.large.At(int(id.owners))
 		l.previous = l.count()
 		if stale {
 			l.previous = 0
@@ -110,14 +110,14 @@ func (r *Resolver) own(id *identifier, account uint64, epoch uint8) {
 	// One proved owner explains about three attempts, not hundreds.
 	id.unexplained -= min(id.unexplained, 3)
 	if id.big != 0 {
-		r.large[id.owners].add(account)
+		r.large.At(int(id.owners)).add(account)
 		return
 	}
 	id.owners.Add(account)
-	if id.owners.Bits() < 48 || r.largeUsed >= uint32(len(r.large)) {
+	if id.owners.Bits() < 48 || r.largeUsed >= uint32(r.large.Len()) {
 		return
 	}
-	l := &r.large[r.largeUsed]
+	l := r.large.At(int(r.largeUsed))
 	*l = large{previous: uint32(id.previous), used: 1}
 	for i := range uint64(id.owners.Count()) {
 		l.add(sketch.Mix(i + uint64(id.owners)))
@@ -130,7 +130,7 @@ func (r *Resolver) own(id *identifier, account uint64, epoch uint8) {
 func (r *Resolver) ownersOf(id *identifier, epoch uint8) uint32 {
 	r.roll(id, epoch)
 	if id.big != 0 {
-		l := &r.large[id.owners]
+		l := r.large.At(int(id.owners))
 		return max(l.count(), l.previous)
 	}
 	return max(id.owners.Count(), uint32(id.previous))

@@ -13,7 +13,7 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 	if i == 0 {
 		return
 	}
-	a := &r.arena[i]
+	a := r.at(i)
 	dt := q.Now - min(q.Now, row.Seen)
 	switch {
 	case t == Target && a.Own != 0 && a.Own == q.Claimed:
@@ -96,7 +96,7 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 	best := -1
 	for k := range r.candidates[:r.count] {
 		c := &r.candidates[k]
-		a := &r.arena[c.actor]
+		a := r.at(c.actor)
 		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 && (a.Returned > 0 || q.Session != 0 || !q.Attempt) && !r.toolish(q) {
 			// An actor never spans two proved owners, unless nothing there ever returns
 			// a session or nobody owns the program: a tool that goes through accounts.
@@ -123,7 +123,7 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 		return r.create(q), true, 0
 	}
 	i := r.candidates[best].actor
-	a := &r.arena[i]
+	a := r.at(i)
 	for t := range NumTypes {
 		if r.candidates[best].types&(1<<t) != 0 && a.Links[t] < 255 {
 			a.Links[t]++
@@ -151,10 +151,10 @@ func (r Resolution) Strong() bool {
 func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int32, i uint32) uint32 {
 	for k := range r.candidates[:r.count] {
 		c := r.candidates[k]
-		if k == best || c.actor == i || r.arena[c.actor].forward != 0 || r.arena[i].forward != 0 {
+		if k == best || c.actor == i || r.at(c.actor).forward != 0 || r.at(i).forward != 0 {
 			continue
 		}
-		a, b := &r.arena[i], &r.arena[c.actor]
+		a, b := r.at(i), r.at(c.actor)
 		post := c.weight + prior
 		if c.weight >= 6000 && b.Own == 0 && b.LastAttempt != 0 && q.Now-b.LastAttempt < 600 {
 			// Who has just made many attempts is likelier to make the next one.
@@ -191,9 +191,9 @@ func (r *Resolver) accumulate(a, b uint32, w int32, now, tag uint32) bool {
 	if a > b {
 		a, b = b, a
 	}
-	gens := uint64(r.arena[a].generation)<<16 | uint64(r.arena[b].generation)
+	gens := uint64(r.at(a).generation)<<16 | uint64(r.at(b).generation)
 	k := sketch.Join(uint64(a)<<32|uint64(b), gens) | 1
-	p := &r.pairs[k>>20&uint64(len(r.pairs)-1)]
+	p := r.pairs.At(int(k >> 20 & uint64(r.pairs.Len()-1)))
 	if p.key != k {
 		if p.key != 0 && now-p.at < 600 && p.sum > w {
 			p.sum = p.sum * 9 / 10 // a contested slot: the newcomer ages the holder
@@ -212,7 +212,7 @@ func (r *Resolver) accumulate(a, b uint32, w int32, now, tag uint32) bool {
 
 // merge makes from a part of into, unless both have proved different owners.
 func (r *Resolver) merge(into, from uint32) bool {
-	a, b := &r.arena[into], &r.arena[from]
+	a, b := r.at(into), r.at(from)
 	if a.Own != 0 && b.Own != 0 && a.Own != b.Own {
 		r.stats.Refused++
 		return false
@@ -246,7 +246,7 @@ func sat(a, b uint16) uint16 { return uint16(min(65535, uint32(a)+uint32(b))) }
 // Dissolve splits an actor whose evidence has turned out wrong: every
 // identifier loses it and finds a new home by itself.
 func (r *Resolver) Dissolve(i uint32) {
-	a := &r.arena[i]
+	a := r.at(i)
 	r.stats.Dissolved++
 	*a = Actor{generation: a.generation + 1, Site: a.Site, First: a.Last, Last: a.Last, ID: sketch.Mix(a.ID)}
 	r.OnRecycle(i)

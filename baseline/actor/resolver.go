@@ -138,9 +138,9 @@ type candidate struct {
 type Resolver struct {
 	ids       *sketch.Table[identifier]
 	accounts  *sketch.Table[account]
-	arena     []Actor
-	pairs     []pair
-	large     []large
+	arena     sketch.Flat[Actor]
+	pairs     sketch.Flat[pair]
+	large     sketch.Flat[large]
 	largeUsed uint32
 	free      uint32
 	hand      uint32
@@ -167,7 +167,7 @@ func New(c Config) (*Resolver, error) {
 	}
 	return &Resolver{
 		ids: sketch.NewTable[identifier](c.Identifiers), accounts: sketch.NewTable[account](c.Accounts),
-		arena: make([]Actor, c.Actors+1), pairs: make([]pair, 1<<14), large: make([]large, c.Popular), free: 1,
+		arena: sketch.NewFlat[Actor](c.Actors + 1), pairs: sketch.NewFlat[pair](1 << 14), large: sketch.NewFlat[large](c.Popular), free: 1,
 		OnMerge: func(_, _ uint32) {}, OnRecycle: func(uint32) {},
 	}, nil
 }
@@ -179,10 +179,12 @@ func (r *Resolver) AddSite(key uint64) uint16 {
 }
 
 // Get returns the actor at an index.
-func (r *Resolver) Get(i uint32) *Actor { return &r.arena[i] }
+func (r *Resolver) Get(i uint32) *Actor { return r.at(i) }
 
 // Slots is the length of the arena, index 0 being unused.
-func (r *Resolver) Slots() int { return len(r.arena) }
+func (r *Resolver) Slots() int { return r.arena.Len() }
+
+func (r *Resolver) at(i uint32) *Actor { return r.arena.At(int(i)) }
 
 // Stats returns the counters; Owners the estimated proved owners of a site.
 func (r *Resolver) Stats() Stats { return r.stats }
@@ -194,11 +196,11 @@ func (r *Resolver) Owners(site uint16) uint64 { return r.sites[site].n }
 func (a *Actor) Generation() uint16 { return a.generation }
 
 func (r *Resolver) find(i uint32) uint32 {
-	for r.arena[i].forward != 0 {
-		if g := r.arena[r.arena[i].forward].forward; g != 0 {
-			r.arena[i].forward = g
+	for r.at(i).forward != 0 {
+		if g := r.at(r.at(i).forward).forward; g != 0 {
+			r.at(i).forward = g
 		}
-		i = r.arena[i].forward
+		i = r.at(i).forward
 	}
 	return i
 }
@@ -208,13 +210,13 @@ func (r *Resolver) live(id *identifier) uint32 {
 	if id.actor == 0 {
 		return 0
 	}
-	if r.arena[id.actor].generation != id.gen {
+	if r.at(id.actor).generation != id.gen {
 		id.actor = 0
 		return 0
 	}
 	i := r.find(id.actor)
 	if i != id.actor {
-		id.actor, id.gen = i, r.arena[i].generation
+		id.actor, id.gen = i, r.at(i).generation
 	}
 	return i
 }
@@ -226,9 +228,9 @@ func (r *Resolver) create(q *Request) uint32 {
 	fresh := Actor{
 		ID: sketch.Join(s.key, sketch.Join(uint64(q.Nano), s.created)), First: q.Now, Last: q.Now, Site: q.Site, generation: 1,
 	}
-	if int(r.free) < len(r.arena) {
+	if int(r.free) < r.arena.Len() {
 		r.free++
-		r.arena[r.free-1] = fresh
+		*r.at(r.free - 1) = fresh
 		r.OnRecycle(r.free - 1)
 		return r.free - 1
 	}
@@ -236,13 +238,13 @@ func (r *Resolver) create(q *Request) uint32 {
 	// long enough; the new generation disowns every identifier that points here.
 	idle := uint32(6 * 3600)
 	for n := 0; ; n++ {
-		if r.hand++; int(r.hand) >= len(r.arena) {
+		if r.hand++; int(r.hand) >= r.arena.Len() {
 			r.hand = 1
 		}
 		if n >= 64 {
 			n, idle = 0, idle/2
 		}
-		if a := &r.arena[r.hand]; q.Now-a.Last >= idle || idle == 0 {
+		if a := r.at(r.hand); q.Now-a.Last >= idle || idle == 0 {
 			fresh.generation = a.generation + 1
 			*a = fresh
 			r.stats.Recycled++
@@ -326,7 +328,7 @@ func (r *Resolver) fast(q *Request) uint32 {
 	if i == 0 {
 		return 0
 	}
-	a := &r.arena[i]
+	a := r.at(i)
 	if a.client != uint32(q.Client) || a.finger != uint32(q.Fingerprint) || a.account != uint32(q.Account) || a.session != uint32(q.Session) {
 		return 0
 	}

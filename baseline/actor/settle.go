@@ -21,11 +21,11 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 	if res.Fast {
 		return res.Actor
 	}
-	a := &r.arena[res.Actor]
+	a := r.at(res.Actor)
 	if ans.Proof && ans.Success && ans.Trusted && !ans.Refused && a.Own != 0 && a.Own != q.Claimed && res.Types&strong == 0 &&
 		a.Returned >= 1 && !r.toolish(q) {
 		res.Actor = r.create(q)
-		a = &r.arena[res.Actor]
+		a = r.at(res.Actor)
 	}
 	repeat := r.rows[Target] != nil && r.live(&r.rows[Target].Val) == res.Actor && a.Attempts > 0
 	for t := range NumTypes {
@@ -195,7 +195,7 @@ func (r *Resolver) point(t Type, i uint32, now uint32) {
 			id.flips++
 		}
 	}
-	id.actor, id.gen, row.Seen = i, r.arena[i].generation, now
+	id.actor, id.gen, row.Seen = i, r.at(i).generation, now
 }
 
 // Shared says how many proved owners use a value, for the caps of verdicts.
@@ -228,34 +228,30 @@ func (r *Resolver) Evicted() uint64 { return r.ids.Evicted() + r.accounts.Evicte
 
 // Bytes is the memory of the tables.
 func (r *Resolver) Bytes() int {
-	return r.ids.Bytes() + r.accounts.Bytes() + len(r.arena)*96 + len(r.large)*264 + len(r.sites)*32800
+	return r.ids.Bytes() + r.accounts.Bytes() + r.arena.Bytes() + r.large.Bytes() + len(r.sites)*32800
 }
 
-// State writes the resolver, SetState reads it; sites must have been added in
-// the same order before.
-func (r *Resolver) State(w *sketch.Writer) {
-	r.ids.State(w)
-	r.accounts.State(w)
-	sketch.Put(w, r.arena)
-	sketch.Put(w, r.pairs)
-	sketch.Put(w, r.large)
-	sketch.Put(w, []uint32{r.largeUsed, r.free, r.hand})
-	sketch.Put(w, []Stats{r.stats})
-	for _, s := range r.sites {
-		sketch.Put(w, []siteState{*s})
-	}
+// Cut adds the resolver to a cut, but for its sites.
+func (r *Resolver) Cut(c *sketch.Cut) {
+	r.ids.Cut(c)
+	r.accounts.Cut(c)
+	sketch.Freeze(c, &r.arena)
+	sketch.Freeze(c, &r.pairs)
+	sketch.Freeze(c, &r.large)
+	sketch.Value(c, r.largeUsed, r.free, r.hand)
+	sketch.Value(c, r.stats)
 }
 
-// SetState restores what State wrote.
+// SetState restores what Cut has written.
 func (r *Resolver) SetState(rd *sketch.Reader) error {
 	var heads [3]uint32
 	stats := make([]Stats, 1)
 	for _, f := range []func() error{
 		func() error { return r.ids.SetState(rd) },
 		func() error { return r.accounts.SetState(rd) },
-		func() error { return sketch.Take(rd, r.arena) },
-		func() error { return sketch.Take(rd, r.pairs) },
-		func() error { return sketch.Take(rd, r.large) },
+		func() error { return r.arena.Take(rd) },
+		func() error { return r.pairs.Take(rd) },
+		func() error { return r.large.Take(rd) },
 		func() error { return sketch.Take(rd, heads[:]) },
 		func() error { return sketch.Take(rd, stats) },
 	} {
@@ -264,13 +260,19 @@ func (r *Resolver) SetState(rd *sketch.Reader) error {
 		}
 	}
 	r.largeUsed, r.free, r.hand, r.stats = heads[0], heads[1], heads[2], stats[0]
-	for i := range r.sites {
-		one := make([]siteState, 1)
-		if err := sketch.Take(rd, one); err != nil {
-			return err
-		}
-		r.sites[i] = &one[0]
+	return nil
+}
+
+// PutSite writes what is known of one site, TakeSite reads it.
+func (r *Resolver) PutSite(w *sketch.Writer, site uint16) { sketch.Put(w, []siteState{*r.sites[site]}) }
+
+// TakeSite reads what PutSite wrote.
+func (r *Resolver) TakeSite(rd *sketch.Reader, site uint16) error {
+	one := make([]siteState, 1)
+	if err := sketch.Take(rd, one); err != nil {
+		return err
 	}
+	r.sites[site] = &one[0]
 	return nil
 }
 

@@ -40,7 +40,7 @@ const (
 // Layer folds events into features. It is not safe for concurrent use.
 type Layer struct {
 	Resolver *actor.Resolver
-	conduct  []Conduct
+	conduct  sketch.Flat[Conduct]
 	stats    *sketch.Table[Stats]
 	routes   *sketch.Table[Route]
 	paths    *sketch.Table[pathRow]
@@ -54,10 +54,10 @@ func New(c Config, r *actor.Resolver) (*Layer, error) {
 		return nil, err
 	}
 	l := &Layer{
-		Resolver: r, conduct: make([]Conduct, r.Slots()), stats: sketch.NewTable[Stats](c.Stats),
+		Resolver: r, conduct: sketch.NewFlat[Conduct](r.Slots()), stats: sketch.NewTable[Stats](c.Stats),
 		routes: sketch.NewTable[Route](c.Routes), paths: sketch.NewTable[pathRow](c.Paths),
 	}
-	r.OnRecycle = func(a uint32) { l.conduct[a] = Conduct{} }
+	r.OnRecycle = func(a uint32) { *l.Conduct(a) = Conduct{} }
 	r.OnMerge = l.merge
 	return l, nil
 }
@@ -72,13 +72,13 @@ func (l *Layer) AddSite(key uint64) (uint16, *Site) {
 func (l *Layer) Site(i uint16) *Site { return l.sites[i] }
 
 // Conduct returns an actor's conduct.
-func (l *Layer) Conduct(a uint32) *Conduct { return &l.conduct[a] }
+func (l *Layer) Conduct(a uint32) *Conduct { return l.conduct.At(int(a)) }
 
 // ActorKey names an actor for tables: slot, generation and site.
 func (l *Layer) ActorKey(a uint32) uint64 { return l.Resolver.Get(a).ID }
 
 func (l *Layer) merge(into, from uint32) {
-	l.conduct[into].merge(&l.conduct[from])
+	l.Conduct(into).merge(l.Conduct(from))
 	a, b := l.ActorKey(into), l.ActorKey(from)
 	for role := range event.NumRoles {
 		row := l.stats.Find(statsKey(SubjectActor, b, role))
@@ -162,7 +162,7 @@ func (l *Layer) rotates(in *Input, client uint64) bool {
 // see the counts with this event, and in the Steps what was before.
 func (l *Layer) Observe(in *Input) {
 	in.Identity = l.Resolver.Get(in.Actor)
-	in.Conduct = &l.conduct[in.Actor]
+	in.Conduct = l.Conduct(in.Actor)
 	in.Gap = -1
 	if in.Conduct.Requests > 0 {
 		in.Gap = int64(int32(in.Milli - in.Conduct.LastMilli))
@@ -326,42 +326,44 @@ func (l *Layer) Evicted() uint64 {
 	return l.stats.Evicted() + l.routes.Evicted() + l.paths.Evicted()
 }
 
-// State writes the layer without the resolver, SetState reads it.
-func (l *Layer) State(w *sketch.Writer) {
-	sketch.Put(w, l.conduct)
-	l.stats.State(w)
-	l.routes.State(w)
-	l.paths.State(w)
-	for _, s := range l.sites {
-		sketch.Put(w, []Site{*s})
-	}
+// Cut adds the layer to a cut, without the resolver and the sites.
+func (l *Layer) Cut(c *sketch.Cut) {
+	sketch.Freeze(c, &l.conduct)
+	l.stats.Cut(c)
+	l.routes.Cut(c)
+	l.paths.Cut(c)
 }
 
-// SetState restores what State wrote; sites must have been added before.
+// SetState restores what Cut has written.
 func (l *Layer) SetState(r *sketch.Reader) error {
-	if err := sketch.Take(r, l.conduct); err != nil {
-		return err
-	}
-	if err := l.stats.SetState(r); err != nil {
-		return err
-	}
-	if err := l.routes.SetState(r); err != nil {
-		return err
-	}
-	if err := l.paths.SetState(r); err != nil {
-		return err
-	}
-	for i := range l.sites {
-		one := make([]Site, 1)
-		if err := sketch.Take(r, one); err != nil {
+	for _, part := range []func(*sketch.Reader) error{l.conduct.Take, l.stats.SetState, l.routes.SetState, l.paths.SetState} {
+		if err := part(r); err != nil {
 			return err
 		}
-		l.sites[i] = &one[0]
 	}
+	return nil
+}
+
+// PutSite writes what one site has taught, here and in the resolver.
+func (l *Layer) PutSite(w *sketch.Writer, site uint16) {
+	l.Resolver.PutSite(w, site)
+	sketch.Put(w, []Site{*l.sites[site]})
+}
+
+// TakeSite reads what PutSite wrote.
+func (l *Layer) TakeSite(r *sketch.Reader, site uint16) error {
+	one := make([]Site, 1)
+	if err := l.Resolver.TakeSite(r, site); err != nil {
+		return err
+	}
+	if err := sketch.Take(r, one); err != nil {
+		return err
+	}
+	l.sites[site] = &one[0]
 	return nil
 }
 
 // Bytes is the memory of the tables.
 func (l *Layer) Bytes() int {
-	return len(l.conduct)*int(unsafe.Sizeof(Conduct{})) + l.stats.Bytes() + l.routes.Bytes() + l.paths.Bytes() + len(l.sites)*int(unsafe.Sizeof(Site{}))
+	return l.conduct.Bytes() + l.stats.Bytes() + l.routes.Bytes() + l.paths.Bytes() + len(l.sites)*int(unsafe.Sizeof(Site{}))
 }

@@ -101,10 +101,10 @@ func TestStateRoundTripAndChecksum(t *testing.T) {
 		r.Val = i
 	}
 	var buf bytes.Buffer
-	w := NewWriter(&buf)
-	tb.State(w)
-	w.Bytes([]byte("tail"))
-	if err := w.Close(); err != nil {
+	var cut Cut
+	tb.Cut(&cut)
+	cut.Bytes(func() ([]byte, error) { return []byte("tail"), nil })
+	if err := cut.Write(&buf); err != nil {
 		t.Fatal(err)
 	}
 	if buf.Len() > tb.Bytes()*2/3 {

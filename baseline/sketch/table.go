@@ -1,10 +1,5 @@
 package sketch
 
-import (
-	"fmt"
-	"unsafe"
-)
-
 // ways is the associativity: a full set replaces its least recently seen row.
 const ways = 4
 
@@ -20,7 +15,7 @@ type Row[V any] struct {
 
 // Table is a fixed-size, 4-way set-associative map from non-zero 64-bit keys.
 type Table[V any] struct {
-	rows []Row[V]
+	rows Flat[Row[V]]
 	mask uint64
 	// used counts rows taken, evicted rows that replaced a live one.
 	used, evicted uint64
@@ -32,7 +27,7 @@ func NewTable[V any](n int) *Table[V] {
 	for size < n {
 		size *= 2
 	}
-	return &Table[V]{rows: make([]Row[V], size), mask: uint64(size/ways - 1)}
+	return &Table[V]{rows: NewFlat[Row[V]](size), mask: uint64(size/ways - 1)}
 }
 
 // set picks the first row of the set by high bits of the key's product: keys that
@@ -44,7 +39,7 @@ func (t *Table[V]) set(key uint64) int {
 // FindAt returns the position of key's row, or -1. It does not touch Seen.
 func (t *Table[V]) FindAt(key uint64) int {
 	at := t.set(key)
-	s := t.rows[at : at+ways : at+ways]
+	s := t.rows.Look(at, ways)
 	for i := range s {
 		if s[i].Key == key {
 			return at + i
@@ -56,7 +51,7 @@ func (t *Table[V]) FindAt(key uint64) int {
 // Find returns the row of key, or nil. It does not touch Seen.
 func (t *Table[V]) Find(key uint64) *Row[V] {
 	if at := t.FindAt(key); at >= 0 {
-		return &t.rows[at]
+		return t.rows.At(at)
 	}
 	return nil
 }
@@ -66,13 +61,16 @@ func (t *Table[V]) Find(key uint64) *Row[V] {
 // row stays valid until another key of the same set is added.
 func (t *Table[V]) Get(key uint64, now uint32) (*Row[V], bool) {
 	at, fresh := t.GetAt(key, now)
-	return &t.rows[at], fresh
+	return &t.rows.rows[at], fresh
 }
 
 // GetAt is Get, giving the row's position.
 func (t *Table[V]) GetAt(key uint64, now uint32) (at int, fresh bool) {
 	at = t.set(key)
-	s := t.rows[at : at+ways : at+ways]
+	if t.rows.frost != nil {
+		t.rows.keep(at, ways)
+	}
+	s := t.rows.Look(at, ways)
 	oldest := 0
 	for i := range s {
 		if s[i].Key == key {
@@ -94,7 +92,7 @@ func (t *Table[V]) GetAt(key uint64, now uint32) (at int, fresh bool) {
 }
 
 // Touch sets when the row at a position was last seen.
-func (t *Table[V]) Touch(at int, now uint32) { t.rows[at].Seen = now }
+func (t *Table[V]) Touch(at int, now uint32) { t.rows.At(at).Seen = now }
 
 // Delete frees the row of key.
 func (t *Table[V]) Delete(key uint64) {
@@ -105,7 +103,7 @@ func (t *Table[V]) Delete(key uint64) {
 }
 
 // Len is the number of rows.
-func (t *Table[V]) Len() int { return len(t.rows) }
+func (t *Table[V]) Len() int { return t.rows.Len() }
 
 // Used is the number of rows taken.
 func (t *Table[V]) Used() uint64 { return t.used }
@@ -114,26 +112,20 @@ func (t *Table[V]) Used() uint64 { return t.used }
 func (t *Table[V]) Evicted() uint64 { return t.evicted }
 
 // Bytes is the memory of the rows.
-func (t *Table[V]) Bytes() int { return len(t.rows) * int(unsafe.Sizeof(Row[V]{})) }
+func (t *Table[V]) Bytes() int { return t.rows.Bytes() }
 
-// Rows exposes the rows for scans in table order; do not change keys.
-func (t *Table[V]) Rows() []Row[V] { return t.rows }
-
-// State lists the table's parts for a snapshot.
-func (t *Table[V]) State(w *Writer) {
-	Put(w, []uint64{uint64(len(t.rows)), t.used, t.evicted})
-	Put(w, t.rows)
+// Cut adds the table to a cut.
+func (t *Table[V]) Cut(c *Cut) {
+	Value(c, t.used, t.evicted)
+	Freeze(c, &t.rows)
 }
 
-// SetState reads what State wrote into a table of the same size.
+// SetState reads what Cut has written of a table of the same size.
 func (t *Table[V]) SetState(r *Reader) error {
-	var head [3]uint64
+	var head [2]uint64
 	if err := Take(r, head[:]); err != nil {
 		return err
 	}
-	if head[0] != uint64(len(t.rows)) {
-		return fmt.Errorf("table of %d rows does not fit one of %d: keep the sizes of the configuration that wrote the snapshot", head[0], len(t.rows))
-	}
-	t.used, t.evicted = head[1], head[2]
-	return Take(r, t.rows)
+	t.used, t.evicted = head[0], head[1]
+	return t.rows.Take(r)
 }

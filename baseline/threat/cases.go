@@ -1,8 +1,6 @@
 package threat
 
 import (
-	"unsafe"
-
 	"github.com/weirproject/weir/baseline/sketch"
 )
 
@@ -11,17 +9,17 @@ import (
 type caseTable struct {
 	index *sketch.Table[uint64]
 	// cases has one place for each row of the index.
-	cases []Case
+	cases sketch.Flat[Case]
 }
 
 func newCaseTable(n int) *caseTable {
 	index := sketch.NewTable[uint64](n)
-	return &caseTable{index: index, cases: make([]Case, index.Len())}
+	return &caseTable{index: index, cases: sketch.NewFlat[Case](index.Len())}
 }
 
 func (t *caseTable) find(key uint64) *Case {
 	if at := t.index.FindAt(key); at >= 0 {
-		return &t.cases[at]
+		return t.cases.At(at)
 	}
 	return nil
 }
@@ -29,29 +27,27 @@ func (t *caseTable) find(key uint64) *Case {
 // get returns the case of key; a fresh one holds what its place held before.
 func (t *caseTable) get(key uint64, now uint32) (c *Case, fresh bool) {
 	at, fresh := t.index.GetAt(key, now)
-	return &t.cases[at], fresh
+	return t.cases.At(at), fresh
 }
 
 func (t *caseTable) delete(key uint64) {
 	if at := t.index.FindAt(key); at >= 0 {
 		t.index.Delete(key)
 		// Snapshots leave out what is zero.
-		t.cases[at] = Case{}
+		*t.cases.At(at) = Case{}
 	}
 }
 
-func (t *caseTable) bytes() int {
-	return t.index.Bytes() + len(t.cases)*int(unsafe.Sizeof(Case{}))
-}
+func (t *caseTable) bytes() int { return t.index.Bytes() + t.cases.Bytes() }
 
-func (t *caseTable) state(w *sketch.Writer) {
-	t.index.State(w)
-	sketch.Put(w, t.cases)
+func (t *caseTable) cut(c *sketch.Cut) {
+	t.index.Cut(c)
+	sketch.Freeze(c, &t.cases)
 }
 
 func (t *caseTable) setState(r *sketch.Reader) error {
 	if err := t.index.SetState(r); err != nil {
 		return err
 	}
-	return sketch.Take(r, t.cases)
+	return t.cases.Take(r)
 }

@@ -458,8 +458,8 @@ func (s *Set) Cases() (used, evicted uint64, bytes int) {
 	return s.cases.index.Used(), s.cases.index.Evicted(), s.cases.bytes()
 }
 
-// State writes the cases.
-func (s *Set) State(w *sketch.Writer) { s.cases.state(w) }
+// Cut adds the cases to a cut.
+func (s *Set) Cut(c *sketch.Cut) { s.cases.cut(c) }
 
-// SetState restores what State wrote.
+// SetState restores what Cut has written.
 func (s *Set) SetState(r *sketch.Reader) error { return s.cases.setState(r) }
