@@ -17,11 +17,20 @@ type Engine interface {
 	Observe(ev *event.Event, pos verdict.Position) Result
 	// Control takes an operator's record.
 	Control(c *verdict.Control, pos verdict.Position) []verdict.Verdict
-	// Snapshot writes the whole state, Restore replaces it with one written
-	// before by the same or an older version. After a failed Restore the engine
-	// is thrown away.
-	Snapshot(w io.Writer) error
+	// Cut freezes the whole state as it is now, quickly whatever its size, to be
+	// written while the engine goes on. The cut before is over by then.
+	Cut() (Cut, error)
+	// Restore replaces the state with one written before by the same or an older
+	// version. After a failed Restore the engine is thrown away.
 	Restore(r io.Reader) error
+}
+
+// Cut is an engine's state at one position of the log. Either Write or Release
+// is called once, by any goroutine, and lets go of the state.
+type Cut interface {
+	// Write writes the state; the bytes depend on the position only.
+	Write(w io.Writer) error
+	Release()
 }
 
 // Result is what the engine says of one event.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
@@ -152,13 +153,28 @@ func (f *fold) control(rec *Record, emit func(*verdict.Verdict)) error {
 	return nil
 }
 
-// snapshot writes the state.
-func (f *fold) snapshot(w io.Writer, stored int64) error {
+// frozen is the state of a fold between two records, to be written while the
+// fold goes on.
+type frozen struct {
+	id     SnapshotID
+	meta   []byte
+	engine Cut
+}
+
+// cut freezes the state.
+func (f *fold) cut(stored int64) (*frozen, error) {
 	m := &snapshotMeta{
 		topic: f.topic, partition: f.partition, offset: f.next, stored: stored, lineage: f.lineage, events: f.events,
 		marks: f.marks, prefer: f.prefer,
 	}
-	return writeSnapshot(w, m, f.engine.Snapshot)
+	c, err := f.engine.Cut()
+	if err != nil {
+		return nil, fmt.Errorf("engine state: %w", err)
+	}
+	return &frozen{
+		id:   SnapshotID{Topic: f.topic, Partition: f.partition, Offset: f.next, Saved: time.Now().UTC()},
+		meta: m.encode(), engine: c,
+	}, nil
 }
 
 // restoreFold reads a snapshot whose checksum was checked into a new engine.

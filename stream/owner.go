@@ -49,12 +49,14 @@ type owner struct {
 	// of the last one stored.
 	engineTime, storeTime atomic.Int64
 
-	// snapMu is held while a snapshot settles. The others belong to live, and to
+	// snapMu is held while a snapshot is written and settles, saveFailed says that
+	// the last one was not. The others belong to live, and to
 	// stop after it: when the last one was written and what it covered.
 	snapMu      sync.Mutex
 	lastSaved   time.Time
 	savedNext   int64
 	savedEvents uint64
+	saveFailed  atomic.Bool
 
 	stopLive context.CancelFunc
 	stopAll  context.CancelFunc
@@ -153,7 +155,11 @@ func (o *owner) adopt(ctx context.Context, log logState, c committed) (*fold, er
 	// Offsets of the old topic mean nothing here, so its snapshots must not be
 	// mistaken for this one's: the adopted state replaces them at once.
 	f.next, f.lineage = log.start, o.plan.lineage
-	w, err := o.vault.create(ctx, f, log.start, o.cfg.At)
+	state, err := f.cut(log.start)
+	if err != nil {
+		return nil, err
+	}
+	w, err := o.vault.create(ctx, state, o.cfg.At)
 	if err != nil {
 		return nil, err
 	}

@@ -91,16 +91,15 @@ func sameTopic(lineage string) func(string) bool {
 	return func(l string) bool { return strings.HasPrefix(l, id+lineageSeparator) }
 }
 
-// create begins a snapshot of f; the caller commits it once it may be used.
-func (v *vault) create(ctx context.Context, f *fold, stored int64, at func(string)) (SnapshotWriter, error) {
-	w, err := v.store.Create(ctx, SnapshotID{Topic: v.topic, Partition: v.partition, Offset: f.next, Saved: time.Now().UTC()})
+// create writes a snapshot; the caller commits it once it may be used.
+func (v *vault) create(ctx context.Context, f *frozen, at func(string)) (SnapshotWriter, error) {
+	w, err := v.store.Create(ctx, f.id)
 	if err != nil {
-		v.count("failed")
+		f.engine.Release()
 		return nil, err
 	}
 	at("snapmid")
-	if err := f.snapshot(w, stored); err != nil {
-		v.count("failed")
+	if err := f.write(ctx, w); err != nil {
 		return nil, errors.Join(fmt.Errorf("snapshot: %w", err), w.Abort())
 	}
 	return w, nil

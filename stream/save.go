@@ -11,10 +11,13 @@ import (
 // restart then has to compute the rows in between from the one before.
 const snapshotPatience = 10 * time.Second
 
+// saved says that the state is that of the last snapshot.
+func (o *owner) saved() bool { return o.fold.next == o.savedNext && !o.saveFailed.Load() }
+
 // idle is how long the engine cursor waits for records before it looks at the
 // snapshot clock; 0 when there is nothing to save.
 func (o *owner) idle() time.Duration {
-	if o.fold.engine == nil || o.fold.next == o.savedNext {
+	if o.fold.engine == nil || o.saved() {
 		return 0
 	}
 	return max(o.cfg.SnapshotInterval-time.Since(o.lastSaved), time.Millisecond)
@@ -22,30 +25,34 @@ func (o *owner) idle() time.Duration {
 
 func (o *owner) snapshotDue() bool {
 	f := o.fold
-	if f.engine == nil || f.next == o.savedNext {
+	if f.engine == nil || o.saved() {
 		return false
 	}
 	return time.Since(o.lastSaved) >= o.cfg.SnapshotInterval || f.events-o.savedEvents >= o.cfg.SnapshotEvents
 }
 
-// beginSnapshot writes the state between two records and lets it settle beside
-// the engine. While one is settling no other begins.
+// beginSnapshot freezes the state between two records and lets it be written and
+// settle beside the engine. Meanwhile no other begins.
 func (o *owner) beginSnapshot(ctx context.Context) {
 	if !o.snapMu.TryLock() {
 		o.lastSaved = time.Now() // try again after the interval, without spinning
 		return
 	}
-	w, offset := o.writeSnapshot(ctx)
-	if w == nil {
+	f := o.cut()
+	if f == nil {
 		o.snapMu.Unlock()
 		return
 	}
 	o.wg.Go(func() {
 		defer o.snapMu.Unlock()
-		if o.cfg.Store != nil {
-			o.awaitStored(ctx, offset)
+		w := o.writeSnapshot(ctx, f)
+		if w == nil {
+			return
 		}
-		o.settle(ctx, w, offset)
+		if o.cfg.Store != nil {
+			o.awaitStored(ctx, f.id.Offset)
+		}
+		o.settle(ctx, w, f.id.Offset)
 	})
 }
 
@@ -63,15 +70,32 @@ func (o *owner) awaitStored(ctx context.Context, offset int64) {
 	o.stored.wait(ctx, offset)
 }
 
-func (o *owner) writeSnapshot(ctx context.Context) (SnapshotWriter, int64) {
+// cut freezes the state; nil when that failed.
+func (o *owner) cut() *frozen {
 	o.lastSaved = time.Now()
-	w, err := o.vault.create(ctx, o.fold, o.stored.load(), o.cfg.At)
+	f, err := o.fold.cut(o.stored.load())
 	if err != nil {
-		o.log.Error("snapshot failed; the one before it stays in use", "topic", o.cfg.Topic, "partition", o.partition, "err", err)
-		return nil, 0
+		o.snapshotFailed(err)
+		return nil
 	}
 	o.savedNext, o.savedEvents = o.fold.next, o.fold.events
-	return w, o.fold.next
+	o.saveFailed.Store(false)
+	return f
+}
+
+func (o *owner) writeSnapshot(ctx context.Context, f *frozen) SnapshotWriter {
+	w, err := o.vault.create(ctx, f, o.cfg.At)
+	if err != nil {
+		o.snapshotFailed(err)
+		return nil
+	}
+	return w
+}
+
+func (o *owner) snapshotFailed(err error) {
+	o.vault.count("failed")
+	o.saveFailed.Store(true)
+	o.log.Error("snapshot failed; the one before it stays in use", "topic", o.cfg.Topic, "partition", o.partition, "err", err)
 }
 
 // settle commits a snapshot once every verdict before it is on the log: a state
@@ -90,8 +114,7 @@ func (o *owner) settle(ctx context.Context, w SnapshotWriter, offset int64) {
 		}
 	}
 	if err := w.Commit(); err != nil {
-		o.vault.count("failed")
-		o.log.Error("snapshot failed; the one before it stays in use", "topic", o.cfg.Topic, "partition", o.partition, "err", err)
+		o.snapshotFailed(err)
 		return
 	}
 	o.vault.count("saved")
@@ -118,10 +141,14 @@ func (o *owner) saveLast(ctx context.Context) {
 	}
 	o.snapMu.Lock() // one that is settling ends first; ctx ends it
 	defer o.snapMu.Unlock()
-	if o.fold.next == o.savedNext {
+	if o.saved() {
 		return
 	}
-	if w, offset := o.writeSnapshot(ctx); w != nil {
-		o.settle(ctx, w, offset)
+	f := o.cut()
+	if f == nil {
+		return
+	}
+	if w := o.writeSnapshot(ctx, f); w != nil {
+		o.settle(ctx, w, f.id.Offset)
 	}
 }

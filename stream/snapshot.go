@@ -77,10 +77,8 @@ const (
 	maxSnapshotMetaBytes = 64 << 20
 )
 
-// writeSnapshot writes, in order: magic, version and length of the meta part as
-// big-endian uint32, the meta part, the engine's bytes, and the SHA-256 of all
-// of it.
-func writeSnapshot(w io.Writer, m *snapshotMeta, engine func(io.Writer) error) error {
+// encode gives the meta part.
+func (m *snapshotMeta) encode() []byte {
 	var meta stateWriter
 	meta.text(m.topic)
 	meta.int(int64(m.partition))
@@ -90,15 +88,21 @@ func writeSnapshot(w io.Writer, m *snapshotMeta, engine func(io.Writer) error) e
 	meta.uint(m.events)
 	m.marks.appendTo(&meta)
 	m.prefer.appendTo(&meta)
+	return meta.buf
+}
 
+// write writes, in order: magic, version and length of the meta part as
+// big-endian uint32, the meta part, the engine's bytes, and the SHA-256 of all
+// of it. It ends early when ctx does.
+func (f *frozen) write(ctx context.Context, w io.Writer) error {
 	sum := sha256.New()
 	buf := bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10)
 	head := append([]byte(nil), snapshotMagic...)
 	head = binary.BigEndian.AppendUint32(head, snapshotVersion)
-	head = binary.BigEndian.AppendUint32(head, uint32(len(meta.buf)))
+	head = binary.BigEndian.AppendUint32(head, uint32(len(f.meta)))
 	_, _ = buf.Write(head) // a bufio.Writer keeps its error for Flush
-	_, _ = buf.Write(meta.buf)
-	if err := engine(buf); err != nil {
+	_, _ = buf.Write(f.meta)
+	if err := f.engine.Write(&until{ctx, buf}); err != nil {
 		return fmt.Errorf("engine state: %w", err)
 	}
 	if err := buf.Flush(); err != nil {
@@ -106,6 +110,19 @@ func writeSnapshot(w io.Writer, m *snapshotMeta, engine func(io.Writer) error) e
 	}
 	_, err := w.Write(sum.Sum(nil))
 	return err
+}
+
+// until passes writes on while ctx lasts.
+type until struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (u *until) Write(b []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.w.Write(b)
 }
 
 // checkSnapshot reads a snapshot to its end and reports whether its checksum

@@ -351,6 +351,9 @@ func floorFields(b []byte) (ts int64, ip, path []byte) {
 
 type observing struct{ *baseline.Engine }
 
+// Cut implements stream.Engine.
+func (e observing) Cut() (stream.Cut, error) { return e.Engine.Cut() }
+
 // Observe implements stream.Engine.
 func (e observing) Observe(ev *event.Event, pos verdict.Position) stream.Result {
 	r := e.Engine.Observe(ev, pos)

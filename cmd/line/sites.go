@@ -67,6 +67,15 @@ func (e *engine) Observe(ev *event.Event, pos verdict.Position) stream.Result {
 	return stream.Result{Actor: r.Actor, Route: r.Route, Verdicts: r.Verdicts}
 }
 
+// Cut implements stream.Engine.
+func (e *engine) Cut() (stream.Cut, error) {
+	c, err := e.Engine.Cut()
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
 // partitionEntities sizes the engine of one partition: half a million
 // identifiers in about 190 MB once they are all in use. A processor owns several
 // partitions, and a site that outgrows one has a machine of its own.
