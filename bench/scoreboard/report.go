@@ -137,6 +137,10 @@ func (t *Tally) Write(w io.Writer) error {
 		b, c := Rate(k.Blocked, k.Sessions), Rate(k.Challenged, k.Sessions)
 		p.line("| %s | %d | %.0f (%.0f to %.0f) | %.0f (%.0f to %.0f) | %d of %d |", name, k.Sessions, b.Rate, b.Low, b.High, c.Rate, c.Low, c.High, k.Refused, k.Requests)
 	}
+	if t.Sources != nil && p.err == nil {
+		p.line("")
+		p.err = t.Sources.Write(w)
+	}
 	people := t.People()
 	p.line("")
 	p.line("Actors over pairs of sessions: people precision %.3f, recall %.3f.", people.Precision, people.Recall)

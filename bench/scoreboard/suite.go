@@ -182,6 +182,9 @@ func Report(w io.Writer, runs []Run, peers bool, o Options) error {
 		p := r.Prefix()
 		if sections[p] == nil {
 			sections[p] = &section{NewTally(), NewPeers()}
+			if r.Site != "shop" {
+				sections[p].tally.Sources = NewSources()
+			}
 			names = append(names, p)
 		}
 		if err := r.Play(sections[p].tally, o); err != nil {

@@ -81,6 +81,8 @@ type Kind struct {
 // Tally collects decisions with their labels, in any order of runs.
 type Tally struct {
 	Exchanges int
+	// Sources, unless nil, counts by address too.
+	Sources   *Sources
 	campaigns map[string]*Campaign
 	sessions  map[string]*session
 	// actedPeople and actedBots count acted requests by threat named.
