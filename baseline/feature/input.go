@@ -79,6 +79,11 @@ type Input struct {
 	Item       uint64
 	ItemNumber uint32
 
+	// Naked: neither sub-resources nor a referer in the episode, on a log that
+	// shows them of others. Crowd is what crowds that go the same way say, by Way.
+	Naked bool
+	Crowd [NumWays]Company
+
 	// Actors, ByObject, ByPrint and ByGroup are the rows of Stats of this
 	// event's role (after counting it) with what the event changed in each; nil
 	// where the event has no role or no such value.

@@ -188,6 +188,7 @@ func (l *Layer) Observe(in *Input) {
 	} else if in.Site.Headers != 0 {
 		l.tool(in)
 	}
+	l.muster(in)
 }
 
 // user is who acts on the event's object, 0 for an account's owner at home, who

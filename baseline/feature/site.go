@@ -105,6 +105,9 @@ type Site struct {
 	// Refuses: log-ins guessed from paths are refused by status here, so that 200
 	// is a success.
 	Refuses uint32
+	// Arrivals is the share of visits that go each Way, Crowds who goes it now.
+	Arrivals [NumWays]sketch.Cell
+	Crowds   [NumWays][crowds]Crowd
 }
 
 // Share is a fast exponentially weighted share with a half-life of 23 values.
@@ -145,6 +148,9 @@ func newSite(key uint64) *Site {
 			continue
 		}
 		s.Urns[event.RoleNone][u] = sketch.NewUrn(ab[0], ab[1])
+	}
+	for w, permille := range crowdPriors {
+		s.Arrivals[w] = sketch.NewCell(permille, 50)
 	}
 	for role := range s.Reach {
 		for n := range s.Reach[role] {

@@ -15,7 +15,7 @@ type oat004 struct{}
 func (oat004) Facts() Facts {
 	return Facts{
 		Threat: "OAT-004", Name: "Fingerprinting",
-		Parts:     []string{"product_paths", "odd_methods", "first_requests", "tool_marks"},
+		Parts:     []string{"product_paths", "odd_methods", "first_requests", "tool_marks", "crowd_of_addresses"},
 		Strongest: event.ActionBlock, Compares: "requests for paths and methods that this site's visitors use",
 		Verb: "asked for paths that only tell which software runs here",
 	}
@@ -38,6 +38,7 @@ func (oat004) Observe(o *Observation) {
 		}
 		return
 	}
+	crowdPart(o, 4, feature.WayProbing)
 	if probe {
 		o.Add(Actor, 0, 2200, milli(c.Attacks), 0)
 	}
@@ -69,5 +70,6 @@ func oddMethod(m string) bool {
 
 func (oat004) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
-	return webCap(o, s, c.AttackPaths >= 3 || c.Methods&64 != 0 && c.AttackPaths >= 1, c.AttackPaths >= 40, "fewer than 3 product paths: a wrong address")
+	act, why := webCap(o, s, c.AttackPaths >= 3 || c.Methods&64 != 0 && c.AttackPaths >= 1, c.AttackPaths >= 40, "fewer than 3 product paths: a wrong address")
+	return orCrowd(o, s, feature.WayProbing, act, why)
 }

@@ -1,6 +1,7 @@
 package threat
 
 import (
+	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/stream/event"
 )
 
@@ -16,7 +17,7 @@ type oat008 struct{}
 func (oat008) Facts() Facts {
 	return Facts{
 		Threat: "OAT-008", Name: "Credential Stuffing", Roles: identityRoles,
-		Parts:     []string{"failed_attempts", "distinct_target_accounts", "context_changes", "unfamiliar_contexts"},
+		Parts:     []string{"failed_attempts", "distinct_target_accounts", "context_changes", "unfamiliar_contexts", "crowd_of_addresses"},
 		Strongest: event.ActionBlock, Compares: "the site's own people: failures, account changes and context changes given the attempts before",
 		Verb: "tried accounts and failed",
 	}
@@ -27,9 +28,16 @@ func (oat008) Observe(o *Observation) {
 		return
 	}
 	attemptParts(o)
+	crowdPart(o, 4, feature.WayLogin)
 }
 
-func (oat008) Cap(o *Observation, _ Subject) (event.Action, string) {
+func (d oat008) Cap(o *Observation, s Subject) (event.Action, string) {
+	act, why := d.alone(o)
+	return orCrowd(o, s, feature.WayLogin, act, why)
+}
+
+// alone is the cap of what an actor does by itself.
+func (oat008) alone(o *Observation) (event.Action, string) {
 	in := o.In
 	a := in.ByActor
 	switch {

@@ -2,7 +2,6 @@ package threat
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/stream/event"
@@ -18,7 +17,7 @@ type oat011 struct{}
 func (oat011) Facts() Facts {
 	return Facts{
 		Threat: "OAT-011", Name: "Scraping",
-		Parts:     []string{"new_documents", "bare_pages", "ordered_items", "quick_pages", "even_pace", "unowned_software"},
+		Parts:     []string{"new_documents", "bare_pages", "ordered_items", "quick_pages", "even_pace", "unowned_software", "crowd_of_addresses"},
 		Strongest: event.ActionBlock, Compares: "how this site's visitors read: revisits, sub-resources, order, pace",
 		Verb: "read one document after the other",
 	}
@@ -42,6 +41,7 @@ func (oat011) Observe(o *Observation) {
 	if !p.New {
 		return // polling the same few documents is not reading them all
 	}
+	crowdPart(o, 6, feature.WayReading)
 	nats, want = o.Page(feature.PageBare, p.N-1, p.Naked, p.Bare, 9)
 	o.Add(Actor, 1, nats, milli(c.Bare), pages*want)
 	nats, want = o.Page(feature.PageOrdered, p.N-1, p.Sorted, p.Ordered, 2)
@@ -74,9 +74,18 @@ func toolReads(o *Observation) {
 	softwarePart(o, 5, u, p.N == 1 && p.Bare)
 }
 
-func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {
+func (d oat011) Cap(o *Observation, s Subject) (event.Action, string) {
+	act, why := d.alone(o, s)
+	if s == Actor && act < event.ActionChallenge && o.In.Naked && o.In.Conduct.NewPaths >= 25 && o.In.Conduct.NewPaths*2 >= o.In.Conduct.Pages {
+		act, why = event.ActionChallenge, "25 documents, and neither a sub-resource nor a referer where others show both"
+	}
+	return orCrowd(o, s, feature.WayReading, act, why)
+}
+
+// alone is the cap of what an actor does by itself.
+func (oat011) alone(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
-	if s == Actor && declared(o.In.Event.UserAgent) && c.Level < 20 && c.Attacks == 0 {
+	if s == Actor && feature.Declared(o.In.Event.UserAgent) && c.Level < 20 && c.Attacks == 0 {
 		// Without look-up data nobody can tell a search engine from who borrows
 		// its name; at this pace neither does harm.
 		return event.ActionObserve, "a declared crawler at a modest pace, its address not verified"
@@ -94,10 +103,4 @@ func (oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionChallenge, "a person's pace and no order"
 	}
 	return webCap(o, s, fresh, c.NewPaths >= 200, "fewer than 20 documents, or sub-resources are loaded")
-}
-
-// declared says that a user agent names itself a robot and where to read about
-// it, as the operators of search engines and feed readers ask for.
-func declared(agent string) bool {
-	return strings.Contains(agent, "+http") || strings.Contains(agent, "(http")
 }

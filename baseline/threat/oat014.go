@@ -16,7 +16,7 @@ type oat014 struct{}
 func (oat014) Facts() Facts {
 	return Facts{
 		Threat: "OAT-014", Name: "Vulnerability Scanning",
-		Parts:     []string{"attack_payloads", "payload_classes", "errors", "tool_marks", "odd_methods", "odd_protocol"},
+		Parts:     []string{"attack_payloads", "payload_classes", "errors", "tool_marks", "odd_methods", "odd_protocol", "crowd_of_addresses"},
 		Strongest: event.ActionBlock, Compares: "requests without attack payloads, and the site's own share of errors",
 		Verb: "sent attack payloads",
 	}
@@ -54,6 +54,7 @@ func (oat014) Observe(o *Observation) {
 	if in.Attack != feature.NoAttack || c.Attacks > 0 {
 		o.Add(Actor, 0, nats, milli(c.Attacks), 0)
 	}
+	crowdPart(o, 6, feature.WayProbing)
 	if in.ByTool != nil {
 		o.Add(Tool, 0, min(nats, 2300), milli(uint32(in.ByTool.N)), 0)
 	}
@@ -86,5 +87,6 @@ func oddProtocol(p string) bool {
 func (oat014) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
 	enough := c.Strong >= 3 || c.AttackPaths >= 2 && c.Attacks >= 4 || c.Attacks >= 12 && c.Attacks*2 >= c.Pages
-	return webCap(o, s, enough, c.Strong+c.AttackPaths >= 40, "fewer than 4 payloads on 2 paths: somebody who pasted something")
+	act, why := webCap(o, s, enough, c.Strong+c.AttackPaths >= 40, "fewer than 4 payloads on 2 paths: somebody who pasted something")
+	return orCrowd(o, s, feature.WayProbing, act, why)
 }

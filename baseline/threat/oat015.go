@@ -16,7 +16,7 @@ type oat015 struct{}
 func (oat015) Facts() Facts {
 	return Facts{
 		Threat: "OAT-015", Name: "Denial of Service",
-		Parts:     []string{"quick_pages", "same_route", "slow_documents", "request_rate", "unowned_software"},
+		Parts:     []string{"quick_pages", "same_route", "slow_documents", "request_rate", "unowned_software", "crowd_of_addresses"},
 		Strongest: event.ActionBlock, Compares: "the pace, variety and cost of this site's visitors",
 		Verb: "asked for costly things without pause",
 	}
@@ -38,6 +38,7 @@ func (oat015) Observe(o *Observation) {
 	if p.N == 0 {
 		return
 	}
+	crowdPart(o, 5, feature.WayHammering)
 	pages := int32(min(2000, c.Pages))
 	nats, want := o.Page(feature.PageQuick, p.N-1, p.Fast, p.Quick, 9)
 	o.Add(Actor, 0, nats, milli(c.Quick), pages*want)
@@ -60,5 +61,6 @@ func (oat015) Observe(o *Observation) {
 func (oat015) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
 	enough := c.Level >= 20 && c.Assets*4 < c.Pages || c.Slow >= 5 && c.Slow*2 >= c.Pages
-	return webCap(o, s, enough, c.Level >= 60 || c.Slow >= 60, "a burst of fewer than 20 requests, or one with sub-resources")
+	act, why := webCap(o, s, enough, c.Level >= 60 || c.Slow >= 60, "a burst of fewer than 20 requests, or one with sub-resources")
+	return orCrowd(o, s, feature.WayHammering, act, why)
 }

@@ -15,7 +15,7 @@ type oat018 struct{}
 func (oat018) Facts() Facts {
 	return Facts{
 		Threat: "OAT-018", Name: "Footprinting",
-		Parts:     []string{"missing_paths", "rare_paths", "quick_pages", "probe_paths"},
+		Parts:     []string{"missing_paths", "rare_paths", "quick_pages", "probe_paths", "crowd_of_addresses"},
 		Strongest: event.ActionBlock, Compares: "the share of unknown paths among the paths that this site's visitors ask for",
 		Verb: "asked for paths that do not exist",
 	}
@@ -42,6 +42,7 @@ func (oat018) Observe(o *Observation) {
 	if !p.Missing {
 		return
 	}
+	crowdPart(o, 4, feature.WayMissing)
 	if in.PathActors == 0 {
 		o.Add(Actor, 1, 500, milli(c.RarePaths), int32(min(2000, c.NewPaths))*100)
 		if in.ByTool != nil {
@@ -58,5 +59,6 @@ func (oat018) Observe(o *Observation) {
 }
 
 func (oat018) Cap(o *Observation, s Subject) (event.Action, string) {
-	return webCap(o, s, o.In.Conduct.StrayPaths >= 5, o.In.Conduct.StrayPaths >= 40, "fewer than 5 missing paths: dead links")
+	act, why := webCap(o, s, o.In.Conduct.StrayPaths >= 5, o.In.Conduct.StrayPaths >= 40, "fewer than 5 missing paths: dead links")
+	return orCrowd(o, s, feature.WayMissing, act, why)
 }

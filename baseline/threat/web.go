@@ -66,6 +66,23 @@ func softwareCap(o *Observation) (event.Action, string) {
 	return event.ActionBlock, ""
 }
 
+// crowdPart adds to part i of the actor's case that a crowd of addresses goes the
+// same way now, each with a few requests and none as browsers do.
+func crowdPart(o *Observation, i int, w feature.Way) {
+	if c := &o.In.Crowd[w]; c.Nats > 0 {
+		o.Add(Actor, i, c.Nats, c.Now, c.Usual)
+	}
+}
+
+// orCrowd lets one of a crowd be challenged although its own few requests would
+// not do: the crowd is the campaign, not each address.
+func orCrowd(o *Observation, s Subject, w feature.Way, act event.Action, why string) (event.Action, string) {
+	if s == Actor && act < event.ActionChallenge && o.In.Crowd[w].Nats > 0 {
+		return event.ActionChallenge, "one of a crowd of addresses: challenged, not blocked"
+	}
+	return act, why
+}
+
 // toolPart adds to part i of the tool's case that its requests in this role come
 // from software no proved owner uses, once per new session: the site's own share
 // of such software is what is expected.
