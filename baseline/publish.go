@@ -114,6 +114,11 @@ func (e *Engine) consider(s *site, in *feature.Input, c *threat.Case, f *threat.
 		c.Binds[i].Shown = 1
 	}
 	c.Renewed, c.Expires = in.Now, in.Now+int64(lease(act, c.Subject))
+	if in.Naked && act == event.ActionChallenge {
+		// Addresses of a campaign come back after hours, and who loads nothing
+		// solves no challenge.
+		c.Expires = in.Now + int64(lease(event.ActionBlock, c.Subject))
+	}
 	if act >= event.ActionRateLimit && c.Subject == threat.Actor {
 		in.Conduct.Flagged |= 1 << c.Threat
 	}

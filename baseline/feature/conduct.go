@@ -126,7 +126,8 @@ func (c *Conduct) note(in *Input) {
 		c.NewPaths++
 	}
 	if in.Asset {
-		c.Assets++
+		// One that is not there was guessed: no page refers to it.
+		add(&c.Assets, in.Refused || e.Status < 400)
 	} else {
 		c.page(in)
 	}

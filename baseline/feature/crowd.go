@@ -3,16 +3,18 @@ package feature
 import (
 	"strings"
 
+	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
 )
 
-// Way is one kind of conduct that crowds of addresses are watched for on sites
-// of which only an access log is known.
+// Way is one kind of conduct that crowds of addresses are watched for.
 type Way uint8
 
 // The ways: reading one new document after the other, asking for missing paths,
-// asking for one route without pause, probing and payloads, log-ins that fail.
+// asking for one route without pause, probing and payloads, log-ins that fail and
+// are not tried again. All but the last are for sites of which only an access
+// log is known.
 const (
 	WayReading Way = iota
 	WayMissing
@@ -30,10 +32,10 @@ const (
 	crowds        = 1 + crowdPrograms + crowdNetworks
 )
 
-// Crowd is a sequential test on the addresses that arrive: does more than twice
-// the usual share of them do this, and nothing that browsers do? One address
-// counts once per visit, at a fixed point of the visit, so that neither a
-// flash sale (all shares stay) nor one busy address moves it.
+// Crowd is a sequential test on the visits that arrive: does more than twice the
+// usual share of them go one way, showing nothing that browsers show? A visit
+// counts once, at a fixed point, so that neither a flash sale (all shares stay)
+// nor one busy address moves it.
 type Crowd struct {
 	// Score is the reflected sum in milli-nats; Since is when it left zero, Last
 	// the last arrival, Hot until when the crowd is held to be there, seconds.
@@ -44,8 +46,10 @@ type Crowd struct {
 }
 
 const (
-	// crowdBar is ln(1/alpha) for alpha 1e-6, in milli-nats.
+	// crowdBar is ln(1/alpha) for alpha 1e-6, in milli-nats; below calmBar arrivals
+	// teach.
 	crowdBar = 13800
+	calmBar  = 3000
 	// crowdSeconds is how long a crowd stays hot after it was last above the bar.
 	crowdSeconds = 900
 	// crowdClients is how many addresses make a crowd.
@@ -59,11 +63,14 @@ const (
 // at the weight of 50 arrivals.
 var crowdPriors = [NumWays]uint32{WayReading: 200, WayMissing: 20, WayHammering: 20, WayProbing: 20, WayLogin: 50}
 
-// naked says that the actor has loaded no sub-resource and named no referer in
-// its episode, on a site whose log shows both of others.
-func (in *Input) naked() bool {
-	c := in.Conduct
-	return in.Site.Headers == 0 && c.Assets == 0 && c.Referred == 0 && in.Site.Arrivals[WayReading].Share() < plainShare
+// Company is what a hot crowd says about one more request on its way: Nats in
+// milli-nats (0: there is no crowd), the share of arrivals that go it now and
+// the usual one in thousandths, and the addresses counted. Joined: the request
+// is the one at which its visit is counted, and it goes this way.
+type Company struct {
+	Nats, Now, Usual int32
+	Addresses        uint32
+	Joined           bool
 }
 
 // Declared says that a user agent names itself a robot and where to read about
@@ -74,113 +81,157 @@ func Declared(agent string) bool {
 }
 
 // muster finds the ways that the event's actor goes, counts its arrival, and
-// says in in.Crowd how much a crowd that is there says about it.
+// says in in.Crowd what a crowd that is there says about it.
 func (l *Layer) muster(in *Input) {
-	if in.Site.Headers != 0 || in.Refused || in.Asset || Declared(in.Event.UserAgent) {
+	if in.Refused || Declared(in.Event.UserAgent) {
 		return
 	}
-	in.Naked = in.naked() && !l.app(in)
+	if in.Role == event.RoleLogin && in.Outcome != event.OutcomeNone && in.ActorStep.N == 0 {
+		l.login(in)
+	}
+	if in.Site.Headers != 0 {
+		return
+	}
+	l.dress(in)
 	for w := range NumWays {
 		arrived, joins := in.way(w)
+		joins = joins && in.Naked
 		if arrived {
-			in.Site.arrive(in, w, joins && in.Naked)
+			in.Site.arrive(&arrival{in.crowds(), uint64(in.Event.Keys[event.KindClient]), in.Sec}, w, joins)
 		}
-		if joins && in.Naked {
-			in.Crowd[w] = in.Site.crowd(in, w)
+		if joins {
+			in.Crowd[w] = in.Site.company(in, w)
+			in.Crowd[w].Joined = arrived
 		}
 	}
-}
-
-// appPlaces is how many addresses must have got something done with a program
-// that never loads sub-resources before it is taken for the site's own app.
-const appPlaces = 4
-
-// app says that the event's program is one with which people at several addresses
-// have sent what the application accepted, naked as they are: a native app or a
-// partner's client, of which nakedness says nothing.
-func (l *Layer) app(in *Input) bool {
-	key := statsKey(SubjectTool, sketch.Join(in.Site.Key, uint64(in.Event.Keys[event.KindFingerprint])), event.RoleNone)
-	done := in.Outcome == event.OutcomeSuccess || in.Role == event.RoleNone && methodBit(in.Event.Method)&(2|8) != 0 && in.Event.Status < 400
-	if done {
-		row, _ := l.stats.Get(key, in.Sec)
-		row.Val.Users.Add(uint64(in.Event.Keys[event.KindClient]))
-		return row.Val.Users.Bits() >= appPlaces
-	}
-	row := l.stats.Find(key)
-	return row != nil && row.Val.Users.Bits() >= appPlaces
 }
 
 // way says whether this request is where an actor's visit is counted for a way,
-// and whether it goes that way.
+// and whether it goes that way. Log-ins are counted later, when it has shown
+// whether they were tried again.
 func (in *Input) way(w Way) (arrived, joins bool) {
 	p, c := &in.Page, in.Conduct
 	switch w {
 	case WayReading:
 		return p.N == 1, p.N >= 1 && p.New && in.Event.Status < 400 && in.Event.Method == "GET"
 	case WayMissing:
-		return p.N == 1, p.Missing && c.StrayPaths*2 > c.Pages && p.N >= 1
+		return p.N == 1, p.N >= 1 && p.Missing && c.StrayPaths*2 > c.Pages
 	case WayHammering:
 		return p.N == 4, p.N >= 4 && p.Same && c.Same*5 >= (c.Pages-1)*4 && c.Last-c.Begin <= 4*c.Pages
 	case WayProbing:
-		return p.N == 1, in.Attack != NoAttack && c.Attacks >= 2
+		return p.N == 1, p.N >= 1 && (c.Attacks > 0 || c.Methods&64 != 0) && (in.Attack != NoAttack || p.Missing) && c.Attacks+c.MissingPaths >= 2
 	case WayLogin:
-		login := in.Role == event.RoleLogin && in.Outcome != event.OutcomeNone
-		return login && in.ActorStep.N == 0, login && in.Outcome == event.OutcomeFailure
+		return false, in.Role == event.RoleLogin && in.Outcome == event.OutcomeFailure
 	default:
 	}
 	return false, false
 }
 
-// places of an event among the crowds of a way.
-func (in *Input) crowds() [3]int {
-	k := &in.Event.Keys
-	return [3]int{0, 1 + int(sketch.Mix(uint64(k[event.KindFingerprint]))%crowdPrograms), 1 + crowdPrograms + int(sketch.Mix(uint64(k[event.KindClientNet]))%crowdNetworks)}
+// appPlaces is how many addresses must have got something done with a program
+// that never loads sub-resources before it is taken for the site's own app.
+const appPlaces = 4
+
+// dress says whether the actor is naked: no sub-resource loaded and no referer
+// named in its episode, on a site whose log shows both of others, and with a
+// program of which that means something. A native app or a partner's client,
+// with which several addresses have sent what the application accepted, is as
+// naked as a script.
+func (l *Layer) dress(in *Input) {
+	c := in.Conduct
+	if c.Assets > 0 || c.Referred > 0 {
+		if in.Asset || in.Page.N == 1 {
+			row, _ := l.stats.Get(l.programKey(in), in.Sec)
+			row.Val.Sessions.Add(uint64(in.Event.Keys[event.KindClient]))
+		}
+		return
+	}
+	if in.Site.Arrivals[WayReading].Share() >= plainShare {
+		return
+	}
+	in.Program = l.program(in)
+	in.Naked = in.Program == nil || in.Program.Users.Bits() < appPlaces
 }
 
-// usual is twice the learned share of a way, at least 4 %: changes up to
-// that are no attack.
-func (s *Site) usual(w Way) uint32 {
+// program is the row of the event's program among the naked: Users are the
+// addresses at which it got something done, Sessions those at which it was not
+// naked, Clients those counted for a way. nil while there is nothing to say.
+func (l *Layer) program(in *Input) *Stats {
+	done := in.Outcome == event.OutcomeSuccess || in.Role == event.RoleNone && methodBit(in.Event.Method)&(2|8) != 0 && in.Event.Status < 400
+	if !done && in.Page.N != 1 {
+		if row := l.stats.Find(l.programKey(in)); row != nil {
+			return &row.Val
+		}
+		return nil
+	}
+	row, _ := l.stats.Get(l.programKey(in), in.Sec)
+	if client := uint64(in.Event.Keys[event.KindClient]); done {
+		row.Val.Users.Add(client)
+	} else {
+		row.Val.Clients.Add(client)
+	}
+	return &row.Val
+}
+
+func (l *Layer) programKey(in *Input) uint64 {
+	return statsKey(SubjectTool, sketch.Join(in.Site.Key, uint64(in.Event.Keys[event.KindFingerprint])), event.RoleNone)
+}
+
+// arrival is a visit that is counted: where among the crowds, from which address
+// and when.
+type arrival struct {
+	at     [3]int
+	client uint64
+	sec    uint32
+}
+
+// crowds are the places of an event's site, program and network.
+func (in *Input) crowds() [3]int {
+	k := &in.Event.Keys
+	return [3]int{
+		0, 1 + int(sketch.Mix(uint64(k[event.KindFingerprint]))%crowdPrograms),
+		1 + crowdPrograms + int(sketch.Mix(uint64(k[event.KindClientNet]))%crowdNetworks),
+	}
+}
+
+// Usual is twice the learned share of a way, at least 4 %: changes up to that
+// are no attack.
+func (s *Site) Usual(w Way) uint32 {
 	return min(600000, max(40000, 2*s.Arrivals[w].Share()))
 }
 
-// arrive counts one arrival.
-func (s *Site) arrive(in *Input, w Way, joins bool) {
-	p0, calm := s.usual(w), true
-	for i, at := range in.crowds() {
+// arrive counts one visit.
+func (s *Site) arrive(a *arrival, w Way, joins bool) {
+	p0, calm := s.Usual(w), true
+	for i, at := range a.at {
 		c := &s.Crowds[w][at]
 		p1 := min(950000, 3*p0)
 		if i > 0 {
 			p1 = 900000 // one program, or one network, of which nearly all go this way
 		}
-		if in.Sec-min(in.Sec, c.Last) > episodeSeconds {
+		if a.sec-min(a.sec, c.Last) > episodeSeconds {
 			c.Score = 0
 		}
 		if c.Score == 0 {
-			c.Since, c.Clients = in.Sec, 0
+			c.Since, c.Clients = a.sec, 0
 		}
 		c.Score = min(2*crowdBar, max(0, c.Score+sketch.LogLikelihood(joins, p1, p0)))
 		c.Recent.Add(joins)
 		if joins {
-			c.Clients.Add(uint64(in.Event.Keys[event.KindClient]))
+			c.Clients.Add(a.client)
 		}
-		if c.Last = in.Sec; c.Score >= crowdBar && c.Clients.Bits() >= crowdClients {
-			c.Hot = in.Sec + crowdSeconds
+		if c.Last = a.sec; c.Score >= crowdBar && c.Clients.Bits() >= crowdClients {
+			c.Hot = a.sec + crowdSeconds
 		}
-		calm = calm && c.Score < crowdBar/2
+		calm = calm && c.Score < calmBar
 	}
 	if calm {
 		s.Arrivals[w].Add(joins)
 	}
 }
 
-// Company is what a hot crowd says about one more request on its way: Nats in
-// milli-nats (0: there is no crowd), the share of arrivals that go it now and
-// the usual one, in thousandths.
-type Company struct{ Nats, Now, Usual int32 }
-
-// crowd is the strongest company that the event has on a way.
-func (s *Site) crowd(in *Input, w Way) (best Company) {
-	p0 := s.usual(w)
+// company is the strongest that the event has on a way.
+func (s *Site) company(in *Input, w Way) (best Company) {
+	p0 := s.Usual(w)
 	for _, at := range in.crowds() {
 		c := &s.Crowds[w][at]
 		if c.Hot <= in.Sec {
@@ -188,8 +239,68 @@ func (s *Site) crowd(in *Input, w Way) (best Company) {
 		}
 		now := max(300000, c.Recent.PPM())
 		if nats := sketch.LogLikelihood(true, now, p0); nats > best.Nats {
-			best = Company{Nats: nats, Now: int32(now / 1000), Usual: int32(p0 / 1000)}
+			best = Company{Nats: nats, Now: int32(now / 1000), Usual: int32(p0 / 1000), Addresses: c.Clients.Count()}
 		}
 	}
 	return best
+}
+
+// Pending is a first failed log-in that waits to show whether it is tried again:
+// people who mistype do, identities that rotate do not (one-shot failures).
+type Pending struct {
+	ID, Client uint64
+	Due, Actor uint32
+	At         [2]uint32
+}
+
+const (
+	pendings = 256
+	// retrySeconds is how long somebody who failed may take to try again; who
+	// knows only a log waits longer, since a success is all that it shows.
+	retrySeconds    = 120
+	retryLogSeconds = 600
+)
+
+// login counts an actor's first log-in: at once when it succeeded or the account
+// knows the place, else when it has shown what becomes of it.
+func (l *Layer) login(in *Input) {
+	s, at := in.Site, in.crowds()
+	client := uint64(in.Event.Keys[event.KindClient])
+	if in.Outcome != event.OutcomeFailure || in.Resolution.Familiarity == actor.Familiar {
+		s.arrive(&arrival{at, client, in.Sec}, WayLogin, false)
+		return
+	}
+	if s.Waiting == pendings {
+		l.settle(s, in.Sec) // the oldest is judged by what it has shown so far
+	}
+	due := in.Sec + retrySeconds
+	if s.Headers == 0 {
+		due = in.Sec + retryLogSeconds
+	}
+	s.Queue[(s.Head+s.Waiting)%pendings] = Pending{
+		ID: in.Identity.ID, Client: client, Due: due, Actor: in.Actor, At: [2]uint32{uint32(at[1]), uint32(at[2])},
+	}
+	s.Waiting++
+}
+
+// retire counts the failures whose time is over.
+func (l *Layer) retire(in *Input) {
+	for s := in.Site; s.Waiting > 0 && s.Queue[s.Head].Due <= in.Sec; {
+		l.settle(s, in.Sec)
+	}
+}
+
+// settle counts the oldest pending failure: it is one-shot when the same actor
+// has not come back, or on a log when it never succeeded and is still naked.
+func (l *Layer) settle(s *Site, now uint32) {
+	p := s.Queue[s.Head]
+	s.Head, s.Waiting = (s.Head+1)%pendings, s.Waiting-1
+	st, c := l.Find(SubjectActor, p.ID, event.RoleLogin), &l.conduct[p.Actor]
+	lone := st != nil && st.Success == 0 && l.ActorKey(p.Actor) == p.ID
+	if s.Headers != 0 {
+		lone = lone && st.N == 1
+	} else {
+		lone = lone && c.Assets == 0 && c.Referred == 0
+	}
+	s.arrive(&arrival{[3]int{0, int(p.At[0]), int(p.At[1])}, p.Client, now}, WayLogin, lone)
 }

@@ -81,8 +81,11 @@ type Input struct {
 
 	// Naked: neither sub-resources nor a referer in the episode, on a log that
 	// shows them of others. Crowd is what crowds that go the same way say, by Way.
-	Naked bool
-	Crowd [NumWays]Company
+	// Rotates: a log's address whose requests come under ever new user agents.
+	Naked, Rotates bool
+	Crowd          [NumWays]Company
+	// Program is the row of a naked actor's program on a log; see Layer.program.
+	Program *Stats
 
 	// Actors, ByObject, ByPrint and ByGroup are the rows of Stats of this
 	// event's role (after counting it) with what the event changed in each; nil

@@ -122,7 +122,7 @@ func (l *Layer) Prepare(in *Input) {
 	if in.Session == 0 && in.Site.Headers == 0 {
 		in.Session = uint64(e.Keys[event.KindClientFingerprint])
 		if c := uint64(e.Keys[event.KindClient]); c != 0 && l.rotates(in, c) {
-			in.Session = c
+			in.Session, in.Rotates = c, true
 		}
 	}
 	in.Refused = e.Action >= event.ActionRateLimit && e.Mode == event.ModeEnforce
@@ -136,9 +136,10 @@ func (l *Layer) Prepare(in *Input) {
 }
 
 // rotates says that a log's address is one client that changes its user agent:
-// hardly a sub-resource, which people behind a shared address load, and either a
-// hundred documents nearly all different, or attack payloads from several
-// agents. Once seen it stays so for the episode.
+// hardly a sub-resource or a referer, which people behind a shared address show,
+// and a new agent for two documents of five; or a hundred documents nearly all
+// different; or attack payloads from several agents. Once seen it stays so for
+// the episode.
 func (l *Layer) rotates(in *Input, client uint64) bool {
 	row, _ := l.stats.Get(statsKey(SubjectPlace, sketch.Join(in.Site.Key, client), event.RoleNone), in.Sec)
 	s := &row.Val
@@ -151,8 +152,11 @@ func (l *Layer) rotates(in *Input, client uint64) bool {
 		s.Objects.Add(in.Path)
 	}
 	inc(&s.Fail, weigh(in.Event) >= MediumAttack)
-	if s.Settled == 0 && s.Prints.Count() >= 4 && s.Repeat < max(2, s.N/8) &&
-		(s.Fail >= 8 || s.N >= 100 && s.Prints.Count() >= 8 && s.Objects.Count()*4 >= uint32(s.N)*3) {
+	inc(&s.Success, in.Event.RefererHost != "")
+	agents, n := s.Prints.Count(), uint32(s.N)
+	if s.Settled == 0 && agents >= 4 && s.Repeat < max(2, s.N/8) &&
+		(s.Fail >= 8 || n >= 100 && agents >= 8 && s.Objects.Count()*4 >= n*3 ||
+			n >= 20 && agents*5 >= n*2 && s.Success < max(2, s.N/8) && in.Site.Arrivals[WayReading].Share() < plainShare) {
 		s.Settled = 1
 	}
 	return s.Settled != 0
@@ -171,6 +175,7 @@ func (l *Layer) Observe(in *Input) {
 		}
 		in.Gap = max(0, in.Gap)
 	}
+	l.retire(in)
 	in.Strange = in.Resolution.Familiarity == actor.Unfamiliar
 	in.User = user(in)
 	// Several people may stand behind one actor: only one visit makes a chain.
@@ -179,6 +184,9 @@ func (l *Layer) Observe(in *Input) {
 	in.Conduct.note(in)
 	add(&in.Conduct.Home, in.Resolution.Familiarity == actor.Familiar && in.Identity.Own != 0)
 	if in.Asset {
+		if in.Conduct.Assets == 1 && in.Site.Headers == 0 {
+			l.dress(in)
+		}
 		return
 	}
 	in.Unowned = l.unowned(in)

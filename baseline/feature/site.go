@@ -83,7 +83,7 @@ type Site struct {
 	// another; Unowned[role][n] how many attempts from a new session, by a program
 	// with n sessions before, were made with a program that has no proved owner.
 	// Spread[role][n] is how many objects that n+1 users acted on saw another.
-	Reach  [event.NumRoles][16]sketch.Cell
+	Reach  [event.NumRoles]Reach
 	Spread [event.NumRoles][16]sketch.Cell
 	// Fashion[role][n] is Spread for groups that are new on the site.
 	Fashion [event.NumRoles][16]sketch.Cell
@@ -108,6 +108,24 @@ type Site struct {
 	// Arrivals is the share of visits that go each Way, Crowds who goes it now.
 	Arrivals [NumWays]sketch.Cell
 	Crowds   [NumWays][crowds]Crowd
+	// Queue is a ring of first failed log-ins, Waiting of them from Head on.
+	Queue         [pendings]Pending
+	Head, Waiting uint32
+}
+
+// Reach has, by how many came before, the share of episodes that went on.
+type Reach [16]sketch.Cell
+
+// Learn counts one more after so many.
+func (r *Reach) Learn(before uint16) {
+	n := min(before, 15)
+	r[n].Seen()
+	if n > 0 {
+		r[n-1].Again()
+	}
+	if before > 15 {
+		r[15].Again()
+	}
 }
 
 // Share is a fast exponentially weighted share with a half-life of 23 values.

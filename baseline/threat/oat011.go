@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/weirproject/weir/baseline/feature"
+	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
 )
 
@@ -17,7 +18,7 @@ type oat011 struct{}
 func (oat011) Facts() Facts {
 	return Facts{
 		Threat: "OAT-011", Name: "Scraping",
-		Parts:     []string{"new_documents", "bare_pages", "ordered_items", "quick_pages", "even_pace", "unowned_software", "crowd_of_addresses"},
+		Parts:     []string{"new_documents", "bare_pages", "ordered_items", "quick_pages", "even_pace", "unowned_software", "crowd_of_addresses", "user_agents", "same_route"},
 		Strongest: event.ActionBlock, Compares: "how this site's visitors read: revisits, sub-resources, order, pace",
 		Verb: "read one document after the other",
 	}
@@ -37,11 +38,21 @@ func (oat011) Observe(o *Observation) {
 	}
 	pages := int32(min(2000, c.Pages))
 	nats, want := o.Page(feature.PageNew, p.N-1, p.Fresh-1, p.New, 19)
+	if in.Naked && p.New {
+		// Who loads nothing and reads on: how many visits read as many?
+		on := in.Site.Reach[event.RoleNone][min(p.N-1, 15)].Share()
+		nats += sketch.LnRatio(980000, uint64(min(on, 980000)))
+	}
 	o.Add(Actor, 0, nats, milli(c.NewPaths), pages*want)
 	if !p.New {
 		return // polling the same few documents is not reading them all
 	}
 	crowdPart(o, 6, feature.WayReading)
+	if in.Rotates && in.Naked {
+		o.Add(Actor, 7, 700, milli(c.Agents.Count()), 1000)
+	}
+	nats, want = o.Page(feature.PageSame, p.N-1, p.Again, p.Same, 9)
+	o.Add(Actor, 8, nats/2, milli(c.Same), pages*want)
 	nats, want = o.Page(feature.PageBare, p.N-1, p.Naked, p.Bare, 9)
 	o.Add(Actor, 1, nats, milli(c.Bare), pages*want)
 	nats, want = o.Page(feature.PageOrdered, p.N-1, p.Sorted, p.Ordered, 2)
@@ -76,8 +87,13 @@ func toolReads(o *Observation) {
 
 func (d oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 	act, why := d.alone(o, s)
-	if s == Actor && act < event.ActionChallenge && o.In.Naked && o.In.Conduct.NewPaths >= 25 && o.In.Conduct.NewPaths*2 >= o.In.Conduct.Pages {
-		act, why = event.ActionChallenge, "25 documents, and neither a sub-resource nor a referer where others show both"
+	if c := o.In.Conduct; s == Actor && act < event.ActionChallenge && o.In.Naked && c.NewPaths*2 >= c.Pages {
+		switch {
+		case c.NewPaths >= 25:
+			act, why = event.ActionChallenge, "25 documents, and neither a sub-resource nor a referer where others show both"
+		case o.In.Rotates && c.NewPaths >= 8 && c.Agents.Bits() >= 4:
+			act, why = event.ActionChallenge, "one address under ever new user agents"
+		}
 	}
 	return orCrowd(o, s, feature.WayReading, act, why)
 }

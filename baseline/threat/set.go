@@ -263,11 +263,12 @@ func (s *Set) Trusted(in *feature.Input) bool { return s.trusted(in) }
 // learn teaches the site's baselines from an event that is not suspicious; an
 // actor teaches at most 40 times per episode.
 func (s *Set) learn(in *feature.Input) {
-	if in.Page.Page && in.Page.N < 60 && s.trusted(in) {
+	if in.Page.Page && in.Page.N < 60 && s.trusted(in) && !crowded(in) {
 		p, u := &in.Page, &in.Site.Urns[event.RoleNone]
 		if p.New {
 			u[feature.PageMissing].Learn(p.Fresh, p.Lost, p.Missing)
 		}
+		in.Site.Reach[event.RoleNone].Learn(p.N)
 		if p.N > 0 {
 			u[feature.PageQuick].Learn(p.N-1, p.Fast, p.Quick)
 			u[feature.PageNew].Learn(p.N-1, p.Fresh-1, p.New)
@@ -308,15 +309,8 @@ func (s *Set) learn(in *feature.Input) {
 			in.Site.FamiliarFail[in.Role].Add(st.Failed)
 		}
 	}
-	reach := &in.Site.Reach[in.Role]
-	if n := int(min(st.Tries, 15)); st.Tries < 60 {
-		reach[n].Seen()
-		if n > 0 {
-			reach[n-1].Again()
-		}
-		if st.Tries > 15 {
-			reach[15].Again()
-		}
+	if st.Tries < 60 {
+		in.Site.Reach[in.Role].Learn(st.Tries)
 	}
 	if in.ByTool != nil && in.ToolStep.NewSession {
 		n := sessionsBefore(in.ByTool)
@@ -350,6 +344,16 @@ func (s *Set) learn(in *feature.Input) {
 			u[feature.UrnObjectPlace].Learn(st.N-1, places(o, st), st.NewClient && st.NewSession)
 		}
 	}
+}
+
+// crowded says that the actor goes the way of a crowd that is there now.
+func crowded(in *feature.Input) bool {
+	for i := range in.Crowd {
+		if in.Crowd[i].Nats > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // places is how many of the object's attempts before came from a new place.

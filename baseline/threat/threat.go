@@ -8,7 +8,7 @@ import (
 )
 
 // MaxParts bounds the features of one detector.
-const MaxParts = 8
+const MaxParts = 10
 
 // Bars in milli-nats: ln(1/alpha) for alpha = 1/20, 1e-3, 1e-4 and 1e-6.
 const (

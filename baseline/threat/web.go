@@ -1,6 +1,8 @@
 package threat
 
 import (
+	"strings"
+
 	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/baseline/sketch"
@@ -55,6 +57,15 @@ func (o *Observation) likePeople() bool {
 // was seen at several places: one odd browser is not a campaign.
 func softwareCap(o *Observation) (event.Action, string) {
 	in := o.In
+	if in.Site.Headers == 0 {
+		if p := in.Program; p == nil || p.Sessions != 0 || p.Users.Bits() > 1 || p.Clients.Bits() < 6 {
+			return event.ActionObserve, "people use this program too, or it was seen at fewer than 6 addresses"
+		}
+		if !o.Mature() && strings.HasPrefix(in.Event.UserAgent, "Mozilla/") {
+			return event.ActionObserve, "a young site, and a program that calls itself a browser"
+		}
+		return event.ActionChallenge, "a program by its user agent alone"
+	}
 	switch t := in.ByTool; {
 	case t == nil || !in.Unowned || !o.Mature():
 		return event.ActionObserve, "proved owners use this software, or the site is young"
@@ -69,8 +80,12 @@ func softwareCap(o *Observation) (event.Action, string) {
 // crowdPart adds to part i of the actor's case that a crowd of addresses goes the
 // same way now, each with a few requests and none as browsers do.
 func crowdPart(o *Observation, i int, w feature.Way) {
-	if c := &o.In.Crowd[w]; c.Nats > 0 {
-		o.Add(Actor, i, c.Nats, c.Now, c.Usual)
+	c := &o.In.Crowd[w]
+	if c.Nats > 0 {
+		o.Add(Actor, i, c.Nats+sketch.LnRatio(uint64(c.Addresses), 6)/2, c.Now, c.Usual)
+	}
+	if p := o.In.Program; c.Joined && p != nil && p.Sessions == 0 {
+		o.Add(Tool, i, sketch.LogLikelihood(true, 900000, o.In.Site.Usual(w)), milli(p.Clients.Count()), c.Usual)
 	}
 }
 
