@@ -128,28 +128,37 @@ func (in *Input) way(w Way) (arrived, joins bool) {
 }
 
 // appPlaces is how many addresses must have got something done with a program
-// that never loads sub-resources before it is taken for the site's own app.
+// that hardly ever loads sub-resources before it is taken for the site's own app.
 const appPlaces = 4
+
+// App says that the naked event's program is a native app or a partner's client:
+// several addresses have sent what the application accepted, as naked as a script.
+func (in *Input) App() bool {
+	p := in.Program
+	return p != nil && p.Users.Bits() >= appPlaces && p.Users.Bits() > 2*p.Sessions.Bits()
+}
 
 // dress says whether the actor is naked: no sub-resource loaded and no referer
 // named in its episode, on a site whose log shows both of others, and with a
-// program of which that means something. A native app or a partner's client,
-// with which several addresses have sent what the application accepted, is as
-// naked as a script.
+// program that is no app.
 func (l *Layer) dress(in *Input) {
 	c := in.Conduct
 	if c.Assets > 0 || c.Referred > 0 {
 		if in.Asset || in.Page.N == 1 {
+			in.Site.Dressed++
 			row, _ := l.stats.Get(l.programKey(in), in.Sec)
 			row.Val.Sessions.Add(uint64(in.Event.Keys[event.KindClient]))
 		}
 		return
 	}
-	if in.Site.Arrivals[WayReading].Share() >= plainShare {
-		return
-	}
 	in.Program = l.program(in)
-	in.Naked = in.Program == nil || in.Program.Users.Bits() < appPlaces
+	in.Naked = in.Site.shows() && !in.App()
+}
+
+// shows says that the site's log shows sub-resources and referers of others, so
+// that who has none is odd.
+func (s *Site) shows() bool {
+	return s.Dressed >= 20 && s.Arrivals[WayReading].Share() < plainShare
 }
 
 // program is the row of the event's program among the naked: Users are the
@@ -172,8 +181,15 @@ func (l *Layer) program(in *Input) *Stats {
 	return &row.Val
 }
 
+// programKey names a program without its version: the user agent without digits.
 func (l *Layer) programKey(in *Input) uint64 {
-	return statsKey(SubjectTool, sketch.Join(in.Site.Key, uint64(in.Event.Keys[event.KindFingerprint])), event.RoleNone)
+	h := uint64(0xcbf29ce484222325)
+	for _, c := range []byte(in.Event.UserAgent) {
+		if c < '0' || c > '9' {
+			h = (h ^ uint64(c)) * 0x100000001b3
+		}
+	}
+	return statsKey(SubjectTool, sketch.Join(in.Site.Key, h), event.RoleNone)
 }
 
 // arrival is a visit that is counted: where among the crowds, from which address

@@ -136,10 +136,10 @@ func (l *Layer) Prepare(in *Input) {
 }
 
 // rotates says that a log's address is one client that changes its user agent:
-// hardly a sub-resource or a referer, which people behind a shared address show,
-// and a new agent for two documents of five; or a hundred documents nearly all
-// different; or attack payloads from several agents. Once seen it stays so for
-// the episode.
+// hardly a sub-resource, which people behind a shared address load, and a hundred
+// documents nearly all different, or attack payloads from several agents; or none
+// at all, nor a referer, and a new agent for two documents of five. Once seen it
+// stays so for the episode.
 func (l *Layer) rotates(in *Input, client uint64) bool {
 	row, _ := l.stats.Get(statsKey(SubjectPlace, sketch.Join(in.Site.Key, client), event.RoleNone), in.Sec)
 	s := &row.Val
@@ -156,7 +156,7 @@ func (l *Layer) rotates(in *Input, client uint64) bool {
 	agents, n := s.Prints.Count(), uint32(s.N)
 	if s.Settled == 0 && agents >= 4 && s.Repeat < max(2, s.N/8) &&
 		(s.Fail >= 8 || n >= 100 && agents >= 8 && s.Objects.Count()*4 >= n*3 ||
-			n >= 20 && agents*5 >= n*2 && s.Success < max(2, s.N/8) && in.Site.Arrivals[WayReading].Share() < plainShare) {
+			n >= 25 && agents*5 >= n*2 && s.Success+s.Repeat == 0 && in.Site.shows()) {
 		s.Settled = 1
 	}
 	return s.Settled != 0

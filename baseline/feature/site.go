@@ -111,6 +111,8 @@ type Site struct {
 	// Queue is a ring of first failed log-ins, Waiting of them from Head on.
 	Queue         [pendings]Pending
 	Head, Waiting uint32
+	// Dressed counts visits that showed a sub-resource or a referer.
+	Dressed, _ uint32
 }
 
 // Reach has, by how many came before, the share of episodes that went on.

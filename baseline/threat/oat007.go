@@ -80,6 +80,8 @@ func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionObserve, "the account knows this context"
 	case in.Guessed && a.Success*4 >= a.N:
 		return event.ActionObserve, "log-ins succeed from here too: a shared place"
+	case in.Guessed && in.App() && a.GapMean > 20000:
+		return event.ActionRateLimit, "the site's own app at a slow pace: a stored password that is out of date"
 	case a.Fail < 6 || in.Secret != 0 && a.Secrets.Bits() < 5:
 		return event.ActionObserve, "fewer than 5 distinct secrets: somebody who mistypes"
 	case a.Quick*2 < a.N && a.Fail < 18 && a.Objects.Bits() < 4:

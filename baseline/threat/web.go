@@ -38,12 +38,21 @@ func webCap(o *Observation, s Subject, enough, massive bool, why string) (event.
 		return event.ActionObserve, "a known account in a place it knows"
 	case shared(o.In):
 		return event.ActionObserve, "several proved owners share this identity"
+	case in.Site.Headers == 0 && dressed(in) && !massive:
+		return event.ActionObserve, "it loads what its pages refer to, at a human pace"
 	case !o.Mature() && in.Site.Headers != 0 && in.Identity.Returned >= 3 && in.Conduct.GapMean > 4000 && in.Conduct.Pages < 400 && !massive:
 		return event.ActionObserve, "a young site, and a browser at a human pace"
 	case o.likePeople() && !massive:
 		return event.ActionObserve, "software that proved owners use, and fewer than 80 documents in two minutes"
 	}
 	return event.ActionBlock, ""
+}
+
+// dressed says that a log's actor loads sub-resources and names referers as
+// browsers do, and no faster than a person reads.
+func dressed(in *feature.Input) bool {
+	c := in.Conduct
+	return c.Assets*4 >= c.Pages && c.Referred*2 >= c.Pages && c.GapMean > 1500
 }
 
 // likePeople says that the actor's software is what proved owners use too, and
@@ -83,6 +92,9 @@ func crowdPart(o *Observation, i int, w feature.Way) {
 	c := &o.In.Crowd[w]
 	if c.Nats > 0 {
 		o.Add(Actor, i, c.Nats+sketch.LnRatio(uint64(c.Addresses), 6)/2, c.Now, c.Usual)
+	}
+	if w == feature.WayReading && !o.Mature() {
+		return // a new native app reads like that too
 	}
 	if p := o.In.Program; c.Joined && p != nil && p.Sessions == 0 {
 		o.Add(Tool, i, sketch.LogLikelihood(true, 900000, o.In.Site.Usual(w)), milli(p.Clients.Count()), c.Usual)
