@@ -311,7 +311,7 @@ func (l *Layer) retire(in *Input) {
 func (l *Layer) settle(s *Site, now uint32) {
 	p := s.Queue[s.Head]
 	s.Head, s.Waiting = (s.Head+1)%pendings, s.Waiting-1
-	st, c := l.Find(SubjectActor, p.ID, event.RoleLogin), &l.conduct[p.Actor]
+	st, c := l.Find(SubjectActor, p.ID, event.RoleLogin), l.Conduct(p.Actor)
 	lone := st != nil && st.Success == 0 && l.ActorKey(p.Actor) == p.ID
 	if s.Headers != 0 {
 		lone = lone && st.N == 1
