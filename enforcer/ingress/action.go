@@ -15,15 +15,14 @@ func (x *exchange) act() bool {
 	d := &x.decision
 	switch d.Action {
 	case event.ActionRateLimit:
-		x.w.Header()["Retry-After"] = []string{strconv.FormatInt(max(d.RetryAfterSeconds, 1), 10)}
-		x.answer(http.StatusTooManyRequests)
+		seconds := strconv.FormatInt(max(d.RetryAfterSeconds, 1), 10)
+		x.answer(http.StatusTooManyRequests, flow.Field{Name: "Retry-After", Value: seconds})
 	case event.ActionRedirect:
 		if !validLocation(d.Location) {
 			x.answer(http.StatusForbidden)
 			break
 		}
-		x.w.Header()["Location"] = []string{d.Location}
-		x.answer(http.StatusFound)
+		x.answer(http.StatusFound, flow.Field{Name: "Location", Value: d.Location})
 	case event.ActionBlock:
 		x.answer(http.StatusForbidden)
 	case event.ActionNone, event.ActionAllow, event.ActionObserve, event.ActionChallenge, event.ActionRewrite:
@@ -61,37 +60,34 @@ func validLocation(s string) bool {
 }
 
 // answer refuses the request on a decision: the id and nothing about the reason.
-func (x *exchange) answer(status int) {
+func (x *exchange) answer(status int, extra ...flow.Field) {
 	if v := x.decision.Verdict; v != "" && validValue(v) {
-		x.w.Header()[headerVerdict] = []string{v}
+		extra = append(extra, flow.Field{Name: headerVerdict, Value: v})
 	}
-	x.page(status)
+	x.page(status, extra)
 }
 
 // refuse answers with status for a reason that is no decision; outcome is the
 // metric's label, "" for a request that is counted as a reject only.
-func (x *exchange) refuse(status int, outcome string) {
+func (x *exchange) refuse(status int, outcome string, extra ...flow.Field) {
 	x.outcome = outcome
-	x.page(status)
+	x.page(status, extra)
 }
 
 // page writes a short answer of our own as JSON or HTML.
-func (x *exchange) page(status int) {
-	h := x.w.Header()
+func (x *exchange) page(status int, extra []flow.Field) {
 	body, kind := pageBody(status, x.raw.ID, wantsHTML(x.raw.Headers))
-	h["Cache-Control"] = []string{"no-store"}
-	h["Content-Type"] = []string{kind}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	x.raw.Status = status
-	for _, n := range []string{headerRequestID, headerVerdict, "Location", "Retry-After", "Cache-Control", "Content-Type"} {
-		if v := h[n]; len(v) > 0 {
-			x.raw.ResponseHeaders = append(x.raw.ResponseHeaders, flow.Field{Name: n, Value: v[0]})
-		}
+	fields := append(append(x.res.fields[:0], extra...), flow.Field{Name: "Cache-Control", Value: "no-store"},
+		flow.Field{Name: "Content-Type", Value: kind}, flow.Field{Name: "Content-Length", Value: strconv.Itoa(len(body))},
+		flow.Field{Name: "X-Content-Type-Options", Value: "nosniff"})
+	x.res.fields, x.raw.Status, x.raw.ResponseHeaders = fields, status, fields
+	x.client.begin(&answer{id: x.raw.ID, status: status, fields: fields, length: int64(len(body)), close: x.close})
+	// The client may be gone; there is nobody to tell.
+	_ = x.client.write(body)
+	x.client.end(nil)
+	if x.raw.Method != http.MethodHead {
+		x.written.Add(int64(len(body)))
 	}
-	x.w.WriteHeader(status)
-	n, _ := x.w.Write(body) // the client may be gone; there is nobody to tell
-	x.written.Add(int64(n))
 }
 
 func pageBody(status int, id string, html bool) (body []byte, kind string) {

@@ -3,10 +3,11 @@ package ingress
 import (
 	"errors"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/weirproject/weir/stream/flow"
 )
 
 // smallBody is the length up to which a declared body is read whole before an
@@ -18,7 +19,7 @@ var errBodyLimit = errors.New("request body exceeds the limit")
 
 // requestBody is a request's body on its way to the upstream.
 type requestBody struct {
-	src io.ReadCloser
+	src client
 	// length is what remains to be framed: 0 none, negative unknown (chunked).
 	length int64
 	// declared: a Content-Length of 0 came, or the method wants one.
@@ -27,32 +28,18 @@ type requestBody struct {
 	prefix []byte
 	whole  bool
 	limit  int64 // negative: none
-	req    *http.Request
 
 	// The HTTP/2 transport reads from a goroutine of its own.
 	read   atomic.Int64
 	failed atomic.Pointer[error] // what ended reading other than the end
 }
 
-// init takes the request's body; it reports errBodyLimit for a declared length
-// that is too large.
-func (b *requestBody) init(r *http.Request, declared bool, limit int64) error {
-	*b = requestBody{src: r.Body, length: r.ContentLength, declared: declared, limit: limit, req: r, prefix: b.prefix[:0]}
-	if r.Body == nil || r.Body == http.NoBody {
-		b.length = 0
-	}
-	if b.length == 0 {
-		b.whole = true
-		if m := r.Method; r.ProtoMajor == 2 && (m == "POST" || m == "PUT" || m == "PATCH") {
-			b.declared = true
-		}
-		return nil
-	}
-	if limit >= 0 && b.length > limit {
-		return errBodyLimit
-	}
-	return nil
+func (b *requestBody) init(src client, length int64, declared bool, limit int64) {
+	b.src, b.length, b.declared, b.limit, b.whole = src, length, declared, limit, length == 0
 }
+
+// tooLong reports a declared length above the limit.
+func (b *requestBody) tooLong() bool { return b.limit >= 0 && b.length > b.limit }
 
 // Read reads from src and holds the limit.
 func (b *requestBody) Read(p []byte) (int, error) {
@@ -71,6 +58,7 @@ func (b *requestBody) buffer(n int) error {
 	if b.whole || len(b.prefix) >= n {
 		return nil
 	}
+	b.src.proceed()
 	want := n
 	if b.length >= 0 {
 		want = int(min(int64(n), b.length))
@@ -102,7 +90,7 @@ func (b *requestBody) end() error {
 		return io.ErrUnexpectedEOF
 	}
 	b.whole = true
-	if b.length < 0 && len(b.req.Trailer) == 0 {
+	if b.length < 0 && len(b.src.announced())+len(b.src.trailers()) == 0 {
 		b.length, b.declared = int64(len(b.prefix)), true
 	}
 	return nil
@@ -113,27 +101,24 @@ func (b *requestBody) size() int64 { return b.read.Load() }
 
 // trailerNames lists the announced trailers that may be sent on.
 func (b *requestBody) trailerNames() string {
-	names := make([]string, 0, len(b.req.Trailer))
-	for n := range b.req.Trailer {
-		if isToken(n) && !forbiddenTrailer(n) {
-			names = append(names, n)
-		}
-	}
-	slices.Sort(names)
+	names := slices.DeleteFunc(b.src.announced(), func(n string) bool { return !isToken(n) || forbiddenTrailer(n) })
 	return strings.Join(names, ", ")
 }
 
-// appendTrailers writes the trailers that came, after the last chunk.
+// trailers returns those that came and may be sent on.
+func (b *requestBody) trailers() (out []flow.Field) {
+	for _, f := range b.src.trailers() {
+		if !forbiddenTrailer(f.Name) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// appendTrailers writes the trailers after the last chunk.
 func (b *requestBody) appendTrailers(out []byte) []byte {
-	for n, vs := range b.req.Trailer {
-		if !isToken(n) || forbiddenTrailer(n) {
-			continue
-		}
-		for _, v := range vs {
-			if validValue(v) {
-				out = append(append(append(append(out, n...), ": "...), v...), "\r\n"...)
-			}
-		}
+	for _, f := range b.trailers() {
+		out = appendField(out, f)
 	}
 	return out
 }

@@ -1,17 +1,24 @@
 package ingress
 
-// chunkScanner follows the framing of a chunked message (RFC 9112 section 7.1)
-// without changing it, so that the end of the message is known and everything
-// that parsers are known to disagree on is rejected: bad or over-long sizes,
-// bare line feeds, control characters in extensions, folded or malformed
-// trailers. Well-formed extensions pass here and are dropped when the body is
-// decoded; they are never sent on.
-type chunkScanner struct {
+import (
+	"strings"
+
+	"github.com/weirproject/weir/stream/flow"
+)
+
+// chunkDecoder takes the framing off a chunked message (RFC 9112 section 7.1) and
+// rejects everything that parsers are known to disagree on: bad or over-long
+// sizes, bare line feeds, control characters in extensions, folded or malformed
+// trailers. Well-formed extensions are dropped.
+type chunkDecoder struct {
 	state   chunkState
 	remain  uint64 // data bytes left in this chunk
 	digits  int
-	line    int // bytes of this extension, or of the trailer section
-	nameLen int // bytes of this trailer's name
+	line    int    // bytes of this extension
+	nameLen int    // bytes of this trailer's name
+	section []byte // the trailer section so far
+	// fields is the trailer section once the message ended.
+	fields []flow.Field
 }
 
 type chunkState uint8
@@ -33,121 +40,118 @@ const (
 // maxChunkExt bounds a chunk extension in bytes.
 const maxChunkExt = 1024
 
-// scan reads p and returns how many bytes belong to the message and whether the
-// message ended there.
-func (s *chunkScanner) scan(p []byte) (n int, done bool, bad cause) {
-	for n < len(p) {
-		if s.state == chunkData {
-			k := min(uint64(len(p)-n), s.remain)
-			n += int(k)
-			if s.remain -= k; s.remain == 0 {
-				s.state = chunkDataCR
+// decode moves the data in p to its front and returns how many there are, how
+// many bytes of p belong to the message and whether it ended there. Before its
+// end it uses the whole of p.
+func (d *chunkDecoder) decode(p []byte) (data, used int, done bool, bad cause) {
+	for used < len(p) {
+		if d.state == chunkData {
+			k := int(min(uint64(len(p)-used), d.remain))
+			if data != used {
+				copy(p[data:], p[used:used+k])
+			}
+			data, used = data+k, used+k
+			if d.remain -= uint64(k); d.remain == 0 {
+				d.state = chunkDataCR
 			}
 			continue
 		}
-		c := p[n]
-		n++
-		if s.state >= trailerStart {
-			if done, bad = s.trailer(c); done || bad != causeNone {
-				return n, done, bad
+		c := p[used]
+		used++
+		if d.state >= trailerStart {
+			if done, bad = d.trailer(c); done || bad != causeNone {
+				return data, used, done, bad
 			}
 			continue
 		}
-		if !s.framing(c) {
-			return n, false, causeChunk
+		if !d.framing(c) {
+			return data, used, false, causeChunk
 		}
 	}
-	return n, false, causeNone
+	return data, used, false, causeNone
 }
 
-func (s *chunkScanner) framing(c byte) bool {
-	switch s.state {
+func (d *chunkDecoder) framing(c byte) bool {
+	switch d.state {
 	case chunkSize:
-		return s.size(c)
+		return d.size(c)
 	case chunkExt:
-		s.line++
+		d.line++
 		if c == '\r' {
-			s.state = chunkSizeLF
+			d.state = chunkSizeLF
 			return true
 		}
-		return s.line <= maxChunkExt && valueByte[c]
+		return d.line <= maxChunkExt && valueByte[c]
 	case chunkSizeLF:
 		if c != '\n' {
 			return false
 		}
-		s.digits, s.line = 0, 0
-		s.state = chunkData
-		if s.remain == 0 {
-			s.state = trailerStart
+		d.digits, d.line = 0, 0
+		d.state = chunkData
+		if d.remain == 0 {
+			d.state = trailerStart
 		}
 		return true
 	case chunkDataCR:
-		s.state = chunkDataLF
+		d.state = chunkDataLF
 		return c == '\r'
 	default: // chunkDataLF
-		s.state = chunkSize
+		d.state = chunkSize
 		return c == '\n'
 	}
 }
 
-func (s *chunkScanner) size(c byte) bool {
-	var d byte
-	switch {
-	case c >= '0' && c <= '9':
-		d = c - '0'
-	case c >= 'a' && c <= 'f':
-		d = c - 'a' + 10
-	case c >= 'A' && c <= 'F':
-		d = c - 'A' + 10
-	case s.digits == 0:
+func (d *chunkDecoder) size(c byte) bool {
+	switch v, ok := hexDigit(c); {
+	case ok:
+		// 15 digits cannot overflow a signed 64-bit size in any parser.
+		if d.digits++; d.digits > 15 {
+			return false
+		}
+		d.remain = d.remain<<4 | uint64(v)
+		return true
+	case d.digits == 0:
 		return false
 	case c == '\r':
-		s.state = chunkSizeLF
+		d.state = chunkSizeLF
 		return true
 	case c == ';':
-		s.state = chunkExt
+		d.state = chunkExt
 		return true
-	default:
-		return false
 	}
-	// 15 digits cannot overflow a signed 64-bit size in any parser.
-	if s.digits++; s.digits > 15 {
-		return false
-	}
-	s.remain = s.remain<<4 | uint64(d)
-	return true
+	return false
 }
 
-func (s *chunkScanner) trailer(c byte) (done bool, bad cause) {
-	if s.line++; s.line > maxTrailerBytes {
+func (d *chunkDecoder) trailer(c byte) (done bool, bad cause) {
+	if d.section = append(d.section, c); len(d.section) > maxTrailerBytes {
 		return false, causeTrailer
 	}
-	switch s.state {
+	switch d.state {
 	case trailerStart:
 		if c == '\r' {
-			s.state = trailerEndLF
+			d.state = trailerEndLF
 			return false, causeNone
 		}
-		s.state, s.nameLen = trailerName, 0
+		d.state, d.nameLen = trailerName, 0
 		fallthrough
 	case trailerName:
-		if c == ':' && s.nameLen > 0 {
-			s.state = trailerValue
+		if c == ':' && d.nameLen > 0 {
+			d.state = trailerValue
 			return false, causeNone
 		}
-		if s.nameLen++; !tokenByte[c] {
+		if d.nameLen++; !tokenByte[c] {
 			return false, causeTrailer
 		}
 	case trailerValue:
 		if c == '\r' {
-			s.state = trailerLF
+			d.state = trailerLF
 			return false, causeNone
 		}
 		if !valueByte[c] {
 			return false, causeTrailer
 		}
 	case trailerLF:
-		s.state = trailerStart
+		d.state = trailerStart
 		if c != '\n' {
 			return false, causeTrailer
 		}
@@ -155,7 +159,22 @@ func (s *chunkScanner) trailer(c byte) (done bool, bad cause) {
 		if c != '\n' {
 			return false, causeTrailer
 		}
-		return true, causeNone
+		return true, d.parseSection()
 	}
 	return false, causeNone
+}
+
+// parseSection reads the trailer fields out of the checked section.
+func (d *chunkDecoder) parseSection() cause {
+	for rest := string(d.section); ; {
+		var line string
+		if line, rest, _ = strings.Cut(rest, "\r\n"); line == "" {
+			return causeNone
+		}
+		f, bad := parseField(line)
+		if bad != causeNone {
+			return causeTrailer
+		}
+		d.fields = append(d.fields, f)
+	}
 }

@@ -79,24 +79,22 @@ func closeWrite(c net.Conn) error {
 	return c.Close()
 }
 
-// connInfo is what is known of a client connection; it stands in the context of
-// its requests.
+// connInfo is what is known of a client connection.
 type connInfo struct {
 	peer    netip.AddrPort
 	address string // peer's address as text
 	trusted bool   // peer is in TrustedProxies
 	tls     flow.TLS
 	secure  bool
-	// front records heads; nil on HTTP/2 over TLS.
-	front *frontConn
 }
 
+// connKey finds the connInfo in the context of HTTP/2 requests.
 type connKey struct{}
 
 // infoOf finds the connInfo behind a connection that net/http was given.
 func infoOf(c net.Conn) *connInfo {
 	switch c := c.(type) {
-	case *frontConn:
+	case *prefaceConn:
 		return c.info
 	case *tls.Conn:
 		if b, ok := c.NetConn().(*helloConn); ok {
@@ -104,6 +102,22 @@ func infoOf(c net.Conn) *connInfo {
 		}
 	}
 	return nil
+}
+
+// prefaceConn is a connection of whose HTTP/2 the beginning was read.
+type prefaceConn struct {
+	net.Conn
+	early []byte
+	info  *connInfo
+}
+
+func (c *prefaceConn) Read(p []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(p, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
 }
 
 // helloConn is what lies below a tls.Conn: it carries the connection's info to

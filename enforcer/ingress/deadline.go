@@ -1,62 +1,33 @@
 package ingress
 
 import (
-	"errors"
-	"net"
+	"context"
 	"os"
 	"time"
 )
 
-// SetReadDeadline notes what net/http wants; a read that waits feels it at once.
-func (c *frontConn) SetReadDeadline(t time.Time) error {
+// past ends a read at once.
+var past = time.Unix(1, 0)
+
+// read reads from the connection until deadline at the latest.
+func (c *h1Conn) read(p []byte, deadline time.Time) (int, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.limit, c.own = t, false
-	if isPast(t) {
-		c.wake.Broadcast()
+	if c.stopped {
+		c.mu.Unlock()
+		return 0, os.ErrDeadlineExceeded
 	}
-	if c.reading {
-		c.applied = t
-		return c.Conn.SetReadDeadline(t)
-	}
-	return nil
-}
-
-// SetDeadline sets both deadlines.
-func (c *frontConn) SetDeadline(t time.Time) error {
-	if err := c.SetWriteDeadline(t); err != nil {
-		return err
-	}
-	return c.SetReadDeadline(t)
-}
-
-// isPast reports a deadline by which net/http ends a read, not one that expired.
-func isPast(t time.Time) bool { return !t.IsZero() && t.Unix() <= 1 }
-
-// read reads from the connection under net/http's deadline or own, whichever is
-// earlier; zero is none.
-func (c *frontConn) read(p []byte, own time.Time) (int, error) {
-	c.mu.Lock()
-	c.reading, c.own = true, false
-	want := c.limit
-	if !own.IsZero() && (want.IsZero() || own.Before(want)) {
-		want, c.own = own, true
-	}
-	err := c.apply(want)
+	err := c.apply(deadline)
 	c.mu.Unlock()
-	n := 0
-	if err == nil {
-		n, err = c.Conn.Read(p)
+	if err != nil {
+		return 0, err
 	}
-	c.mu.Lock()
-	c.reading = false
-	c.mu.Unlock()
-	return n, err
+	return c.conn.Read(p)
 }
 
 // apply sets the socket's deadline, unless it has one that ends at most a quarter
 // of the wait too early: an idle connection is so closed after 45 to 60 s of 60.
-func (c *frontConn) apply(want time.Time) error {
+// A deadline costs the runtime a timer, so most requests set none.
+func (c *h1Conn) apply(want time.Time) error {
 	if want.Equal(c.applied) {
 		return nil
 	}
@@ -64,40 +35,106 @@ func (c *frontConn) apply(want time.Time) error {
 		return nil
 	}
 	c.applied = want
-	return c.Conn.SetReadDeadline(want)
+	return c.conn.SetReadDeadline(want)
 }
 
-// timedOut reports whether err is our own deadline.
-func (c *frontConn) timedOut(err error) bool {
+// stopReading fails a read of the body in progress and all later ones.
+func (c *h1Conn) stopReading() {
+	if c.ended.Load() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.own && errors.Is(err, os.ErrDeadlineExceeded)
+	c.stopped, c.wanted, c.applied = true, false, past
+	_ = c.conn.SetReadDeadline(past)
 }
 
-// watch lets net/http's background read really wait for the client. Until the
-// handler asks, it only waits to be ended, which most requests are before they
-// would care whether the client is still there.
-func (c *frontConn) watch() {
+func (c *h1Conn) isStopped() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.watched {
-		c.watched = true
-		c.wake.Broadcast()
-	}
+	return c.stopped
 }
 
-// park waits until watch, or until net/http ends its background read.
-func (c *frontConn) park() error {
+// context ends when the client leaves, once it is watched, and when a stop's time
+// is over. Most exchanges never need one.
+func (c *h1Conn) context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.watched && !c.closed && !isPast(c.limit) {
-		c.wake.Wait()
+	if c.ctx == nil {
+		c.ctx, c.cancel = context.WithCancel(c.front.base)
 	}
-	switch {
-	case c.closed:
-		return net.ErrClosed
-	case isPast(c.limit):
-		return os.ErrDeadlineExceeded
+	return c.ctx
+}
+
+// gone reports whether the exchange's context ended.
+func (c *h1Conn) gone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ctx != nil && c.ctx.Err() != nil
+}
+
+// watch looks from now on, once the body is read, whether the client leaves: an
+// exchange asks for it when it takes long.
+func (c *h1Conn) watch() {
+	_ = c.context()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = true
+	c.startWatch()
+}
+
+// bodyEnded notes that the whole body was read.
+func (c *h1Conn) bodyEnded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun = time.Time{}
+	c.ended.Store(true)
+	c.startWatch()
+}
+
+// startWatch reads ahead into the empty buffer, under mu. What arrives there is a
+// pipelined request; then the client cannot be watched any more.
+func (c *h1Conn) startWatch() {
+	if !c.wanted || !c.ended.Load() || c.watching != nil || c.stopped || c.r < len(c.buf) {
+		return
 	}
-	return nil
+	if cap(c.buf) == 0 {
+		c.buf = make([]byte, 0, readBuffer)
+	}
+	c.applied = time.Time{}
+	_ = c.conn.SetReadDeadline(c.applied)
+	done := make(chan struct{})
+	c.watching = done
+	go func() {
+		defer close(done)
+		b := c.buf[:cap(c.buf)]
+		n, _ := c.conn.Read(b)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.buf, c.r = b[:n], 0
+		if n == 0 && c.wanted {
+			c.left = true
+			c.cancel()
+		}
+	}()
+}
+
+// unwatch ends the watch and the exchange's context.
+func (c *h1Conn) unwatch() {
+	c.mu.Lock()
+	c.wanted = false
+	done := c.watching
+	if done != nil {
+		c.applied = past
+		_ = c.conn.SetReadDeadline(past)
+	}
+	c.mu.Unlock()
+	if done != nil {
+		<-done
+		c.watching = nil
+	}
+	if c.cancel != nil {
+		c.cancel()
+		c.ctx, c.cancel = nil, nil
+	}
 }

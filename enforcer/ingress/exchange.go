@@ -23,11 +23,12 @@ type exchange struct {
 	st     *state
 	site   *site
 	policy policy
-	w      http.ResponseWriter
-	rc     *http.ResponseController
-	r      *http.Request
+	client client
+	h1     *h1Conn // the client over HTTP/1, else nil
+	h2     h2Stream
 	conn   *connInfo
 	start  time.Time
+	close  bool // the client's connection ends after the answer
 
 	needs    flow.Needs
 	body     requestBody
@@ -37,9 +38,7 @@ type exchange struct {
 	sent     sent
 	decision verdict.Decision
 	outcome  string
-	declared bool     // the request carries a Content-Length
-	values   []string // backs the response's header map
-	fields   []flow.Field
+	fields   []flow.Field // of a request over HTTP/2
 
 	// mu orders the partial event, which a timer gives, with the handler's end.
 	mu      sync.Mutex
@@ -58,86 +57,77 @@ type exchange struct {
 
 func newExchange(s *Server) *exchange { return &exchange{s: s} }
 
+// exchangeFor begins an exchange.
+func (s *Server) exchangeFor(now time.Time) *exchange {
+	x := s.exchange.Get().(*exchange) //nolint:forcetypeassert // the pool's New
+	x.st, x.start = s.state.Load(), now
+	x.raw.ID = newID(now)
+	return x
+}
+
 // release clears what must not outlive the request and pools the rest.
 func (x *exchange) release() {
 	if x.kept {
 		return
 	}
-	objects, headers, body := x.ev.Objects, x.raw.ResponseHeaders, x.raw.ResponseBody
+	objects, body := x.ev.Objects, x.raw.ResponseBody
+	clear(x.fields)
+	clear(x.out.fields)
+	clear(x.res.fields)
+	clear(objects)
 	*x = exchange{
-		s: x.s, fields: x.fields[:0], values: nil,
+		s: x.s, fields: x.fields[:0],
 		body: requestBody{prefix: x.body.prefix[:0]}, out: outgoing{fields: x.out.fields[:0]},
 		res: upResponse{fields: x.res.fields[:0]},
 	}
-	clear(x.fields[:cap(x.fields)])
-	clear(x.out.fields[:cap(x.out.fields)])
-	clear(x.res.fields[:cap(x.res.fields)])
-	clear(objects)
-	clear(headers)
-	x.ev.Objects, x.raw.ResponseHeaders, x.raw.ResponseBody = objects[:0], headers[:0], body[:0]
+	x.ev.Objects, x.raw.ResponseBody = objects[:0], body[:0]
 	if cap(x.raw.ResponseBody)+cap(x.body.prefix) <= 2*maxCapture {
 		x.s.exchange.Put(x)
 	}
 }
 
-// ServeHTTP takes one request through its line: site, event, decision, action or
-// upstream, event again.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := s.exchange.Get().(*exchange) //nolint:forcetypeassert // the pool's New
-	x.st, x.w, x.r, x.start = s.state.Load(), w, r, time.Now()
-	s.metrics.inFlight.Inc()
-	defer s.metrics.inFlight.Dec()
-	x.raw.ID = newID(x.start)
-	h := w.Header()
-	h[headerRequestID] = []string{x.raw.ID}
-	if s.draining.Load() {
-		h["Connection"] = []string{"close"}
+// serveH1 serves the request whose head c read.
+func (s *Server) serveH1(c *h1Conn) {
+	x, h := s.exchangeFor(time.Now()), &c.head
+	x.client, x.h1, x.conn = c, c, c.info
+	x.raw.Method, x.raw.Host, x.raw.Target, x.raw.Protocol = h.method, h.host, h.path, h.proto
+	x.raw.Headers, x.raw.HeadersKnown = h.fields, true
+	x.headLen = int64(h.size)
+	length := max(h.length, 0)
+	if h.chunked {
+		length = -1
 	}
-	if !x.identify() {
-		x.release()
-		return
-	}
-	abort := x.run()
-	x.finish(false)
+	x.serve(causeNone, length, h.length >= 0)
 	x.release()
-	if abort {
-		// The answer broke off: the client must not take it for a whole one.
-		panic(http.ErrAbortHandler)
-	}
 }
 
-// identify finds out who asks for what; false means it answered already.
-func (x *exchange) identify() bool {
-	x.conn, _ = x.r.Context().Value(connKey{}).(*connInfo)
-	if x.conn == nil {
-		x.refuse(http.StatusInternalServerError, "no_connection")
-		return false
+// serve takes a request through its line: site, event, decision, action or
+// upstream, event again. length is that of its body, negative for unknown;
+// declared says that a length was given.
+func (x *exchange) serve(bad cause, length int64, declared bool) {
+	x.s.metrics.inFlight.Inc()
+	defer x.s.metrics.inFlight.Dec()
+	x.close = x.s.draining.Load()
+	if bad == causeNone {
+		bad = x.identify()
 	}
-	x.declared = x.r.ContentLength > 0
-	x.raw.Method, x.raw.Host, x.raw.Target = x.r.Method, x.r.Host, x.r.RequestURI
-	if fc := x.conn.front; fc != nil && fc.state != gateRaw {
-		h := &fc.head
-		x.raw.Headers, x.raw.HeadersKnown = h.fields, true
-		x.raw.Host, x.raw.Target, x.raw.Protocol = h.host, h.path, h.proto
-		x.headLen, x.declared = int64(h.size), h.length >= 0
-	} else {
-		x.raw.Protocol = "HTTP/2"
-		if bad := checkHTTP2(x.r); bad != causeNone {
-			x.s.metrics.reject(bad)
-			x.refuse(bad.status(), "")
-			return false
-		}
-		x.fields = sortedFields(x.fields, x.r.Header)
-		x.raw.Headers = x.fields
-		for _, f := range x.fields {
-			x.headLen += int64(len(f.Name) + len(f.Value) + 4)
-		}
+	if bad != causeNone {
+		x.s.metrics.reject(bad)
+		x.refuse(bad.status(), "")
+		return
 	}
+	x.body.init(x.client, length, declared, x.policy.bodyLimit)
+	if x.run() {
+		x.client.abort()
+	}
+	x.finish(false)
+}
+
+// identify finds out who asks for what.
+func (x *exchange) identify() cause {
 	x.site = x.st.sites.find(x.raw.Host)
 	if x.site == nil {
-		x.s.metrics.reject(causeNoSite)
-		x.refuse(http.StatusMisdirectedRequest, "")
-		return false
+		return causeNoSite
 	}
 	x.policy = x.site.policyFor(x.raw.Method, x.raw.Target, x.st.cfg.BodyLimit)
 	x.raw.Source, x.raw.Node, x.raw.Site, x.raw.Time = event.SourceEnforcer, x.st.cfg.Node, x.site.Name, x.start
@@ -145,41 +135,12 @@ func (x *exchange) identify() bool {
 	if x.conn.trusted {
 		x.raw.Client = x.st.cfg.clientOf(x.conn.peer, x.raw.Headers)
 	}
-	return true
-}
-
-// checkHTTP2 rejects what net/http lets through in HTTP/2 and HTTP/1 cannot
-// carry on unchanged.
-func checkHTTP2(r *http.Request) cause {
-	switch {
-	case r.Method == http.MethodConnect:
-		return causeConnect
-	case !isToken(r.Method):
-		return causeMethod
-	case !validTarget(r.RequestURI) || r.RequestURI[0] != '/' && (r.RequestURI != "*" || r.Method != http.MethodOptions):
-		return causeTarget
-	case r.Host == "" || !validHost(r.Host):
-		return causeHost
-	}
-	if hs := r.Header["Host"]; len(hs) > 1 {
-		return causeHostTwice
-	} else if len(hs) == 1 && hs[0] != r.Host {
-		return causeHostMismatch
-	}
-	if cl := r.Header["Content-Length"]; len(cl) > 1 {
-		return causeLengthTwice
-	} else if len(cl) == 1 && (cl[0] == "" || parseLength(cl[0]) != r.ContentLength) {
-		return causeLength
-	}
-	if e := r.Header["Expect"]; len(e) > 1 || len(e) == 1 && e[0] != "100-continue" {
-		return causeExpect
-	}
 	return causeNone
 }
 
 // run decides and acts; it reports whether the answer broke off.
 func (x *exchange) run() (abort bool) {
-	if err := x.body.init(x.r, x.declared, x.policy.bodyLimit); err != nil {
+	if x.body.tooLong() {
 		x.s.metrics.reject(causeBodyLimit)
 		x.refuse(http.StatusRequestEntityTooLarge, "reject")
 		return false
@@ -203,8 +164,7 @@ func (x *exchange) run() (abort bool) {
 	return x.forward()
 }
 
-// capture buffers the body for extraction. A body that the client withholds
-// until 100 (Continue) is asked for by reading it.
+// capture buffers the body for extraction.
 func (x *exchange) capture() error {
 	if err := x.body.buffer(maxCapture); err != nil {
 		return err
@@ -398,7 +358,7 @@ func (x *exchange) slow() {
 // gone and the answer is for the record. The connection ends: where its next
 // request begins is unknown.
 func (x *exchange) refuseBody(err error) {
-	x.w.Header()["Connection"] = []string{"close"}
+	x.close = true
 	var ne net.Error
 	switch {
 	case errors.Is(err, errBodyLimit):
@@ -406,16 +366,12 @@ func (x *exchange) refuseBody(err error) {
 		x.refuse(http.StatusRequestEntityTooLarge, "reject")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		x.refuse(http.StatusRequestTimeout, "reject")
-	case !x.malformed() && (errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &ne) || x.r.Context().Err() != nil):
+	case !x.client.malformed() && (errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &ne) || x.client.gone()):
 		x.refuse(statusClientGone, "client_gone")
 	default:
 		x.refuse(http.StatusBadRequest, "reject")
 	}
 }
-
-// malformed reports whether the gate refused the body. net/http's own errors hide
-// the gate's, in trailers for one.
-func (x *exchange) malformed() bool { return x.conn.front != nil && x.conn.front.state == gateDead }
 
 // statusClientGone is the status of an exchange that its client left: nobody
 // reads it but the event. nginx coined it.

@@ -30,18 +30,9 @@ type outgoing struct {
 // 7.6.1) and forged ones go, forwarding fields are added, all others pass in
 // order and spelling.
 func (o *outgoing) build(x *exchange) {
-	*o = outgoing{method: x.r.Method, target: x.raw.Target, fields: o.fields[:0]}
+	*o = outgoing{method: x.raw.Method, target: x.raw.Target, fields: o.fields[:0]}
 	o.add("Host", x.raw.Host)
-	var nominated []string
-	for _, f := range x.raw.Headers {
-		if strings.EqualFold(f.Name, "Connection") {
-			for part := range strings.SplitSeq(f.Value, ",") {
-				if part = trimOWS(part); part != "" && !knownHop(part) {
-					nominated = append(nominated, part)
-				}
-			}
-		}
-	}
+	nominated := nominatedBy(x.raw.Headers)
 	var forwardedFor []string
 	for _, f := range x.raw.Headers {
 		switch o.sort(x, f) {
@@ -121,7 +112,7 @@ func (o *outgoing) sort(x *exchange, f flow.Field) fieldKind {
 		if is("Upgrade") {
 			// An upgrade to h2c would carry requests past every check; one beside a
 			// body has two readings.
-			if x.r.ProtoMajor == 1 && x.body.length == 0 && !hasToken(f.Value, "h2c") && connectionHas(x.raw.Headers, "upgrade") {
+			if x.h1 != nil && x.body.length == 0 && !hasToken(f.Value, "h2c") && connectionHas(x.raw.Headers, "upgrade") {
 				o.upgrade = f.Value
 			}
 			return fieldDrop

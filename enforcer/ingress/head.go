@@ -58,6 +58,8 @@ func (c cause) status() int {
 		return 417
 	case causeHeadTimeout:
 		return 408
+	case causeNoSite:
+		return 421
 	default:
 		return 400
 	}
@@ -74,6 +76,9 @@ type head struct {
 	length  int64
 	chunked bool
 	http10  bool
+	// keepAlive: another request may follow on the connection.
+	keepAlive bool
+	expect    bool // the client waits for 100 (Continue)
 	// absolute: the target was in absolute form; path is its origin form.
 	absolute bool
 	path     string
@@ -88,6 +93,7 @@ func (h *head) parse(text string, maxFields int) cause {
 		return c
 	}
 	hosts, codings, lengths := 0, 0, 0
+	closes, keeps := false, false
 	for {
 		line, rest, _ = strings.Cut(rest, "\r\n")
 		if line == "" {
@@ -108,12 +114,20 @@ func (h *head) parse(text string, maxFields int) cause {
 				h.host = f.Value
 			}
 		case 6:
-			if strings.EqualFold(f.Name, "Expect") && !strings.EqualFold(f.Value, "100-continue") {
-				return causeExpect
+			if strings.EqualFold(f.Name, "Expect") {
+				if !foldASCII(f.Value, "100-continue") {
+					return causeExpect
+				}
+				h.expect = true
 			}
 		case 7:
 			if strings.EqualFold(f.Name, "Trailer") && !announceable(f.Value) {
 				return causeTrailer
+			}
+		case 10:
+			if strings.EqualFold(f.Name, "Connection") {
+				closes = closes || hasToken(f.Value, "close")
+				keeps = keeps || hasToken(f.Value, "keep-alive")
 			}
 		case 14:
 			if strings.EqualFold(f.Name, "Content-Length") {
@@ -125,17 +139,18 @@ func (h *head) parse(text string, maxFields int) cause {
 		case 17:
 			if strings.EqualFold(f.Name, "Transfer-Encoding") {
 				codings++
-				h.chunked = strings.EqualFold(f.Value, "chunked")
+				h.chunked = foldASCII(f.Value, "chunked")
 			}
 		}
 	}
+	h.keepAlive = !closes && (keeps || !h.http10) // RFC 9112 section 9.3
 	return h.check(hosts, codings, lengths)
 }
 
 // announceable reports whether a Trailer field names none of the fields that frame
 // messages.
 func announceable(list string) bool {
-	return !hasToken(list, "Transfer-Encoding") && !hasToken(list, "Content-Length") && !hasToken(list, "Trailer")
+	return !hasToken(list, "transfer-encoding") && !hasToken(list, "content-length") && !hasToken(list, "trailer")
 }
 
 func (h *head) check(hosts, codings, lengths int) cause {
@@ -173,7 +188,7 @@ func (h *head) checkTarget(hosts int) cause {
 		return causeNone
 	}
 	scheme, after, ok := strings.Cut(h.target, "://")
-	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+	if !ok || !foldASCII(scheme, "http") && !foldASCII(scheme, "https") {
 		return causeTarget
 	}
 	authority, origin := after, "/"
@@ -218,38 +233,6 @@ func (h *head) parseRequestLine(line string) cause {
 	return causeNone
 }
 
-// appendShort writes the head with only the fields that net/http's server acts
-// on. The target stays away too: net/http refuses some that applications take,
-// "/%zz" for one.
-func (h *head) appendShort(b []byte) []byte {
-	b = append(append(b, h.method...), " / "...)
-	b = append(append(b, h.proto...), "\r\n"...)
-	for _, f := range h.fields {
-		if steers(f.Name) {
-			b = appendField(b, f)
-		}
-	}
-	return append(b, "\r\n"...)
-}
-
-func steers(name string) bool {
-	switch len(name) {
-	case 4:
-		return strings.EqualFold(name, "Host")
-	case 6:
-		return strings.EqualFold(name, "Expect")
-	case 7:
-		return strings.EqualFold(name, "Trailer")
-	case 10:
-		return strings.EqualFold(name, "Connection")
-	case 14:
-		return strings.EqualFold(name, "Content-Length")
-	case 17:
-		return strings.EqualFold(name, "Transfer-Encoding")
-	}
-	return false
-}
-
 // validTarget allows visible bytes only: a space or control character in a
 // target splits the request line that is sent on.
 func validTarget(s string) bool {
@@ -291,6 +274,24 @@ func trimOWS(s string) string {
 		s = s[:len(s)-1]
 	}
 	return s
+}
+
+// foldASCII compares a value with a lower-case ASCII word. strings.EqualFold would
+// take the Kelvin sign for a k, which no other parser does.
+func foldASCII(s, lower string) bool {
+	if len(s) != len(lower) {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // parseLength reads a Content-Length: digits only, no sign, no list; -1 if bad.

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/weirproject/weir/stream/flow"
@@ -48,13 +49,12 @@ func (h *http2Upstreams) close() {
 // forwardHTTP2 sends the request over HTTP/2 and relays the answer, trailers
 // included: gRPC's status is one.
 func (x *exchange) forwardHTTP2(up *upstream) (abort bool) {
-	ctx, cancel := context.WithCancel(x.r.Context())
+	ctx, cancel := context.WithCancel(x.client.context())
 	defer cancel()
-	if x.conn.front != nil {
-		x.conn.front.watch()
-	}
-	req := x.http2Request(ctx, up)
-	_ = x.controller().EnableFullDuplex()
+	x.client.watch()
+	x.client.proceed()
+	req, body := x.http2Request(ctx, up)
+	defer body.detach()
 	transport := x.s.fallback.clear
 	if up.tls != nil {
 		transport = x.s.fallback.secure
@@ -66,7 +66,7 @@ func (x *exchange) forwardHTTP2(up *upstream) (abort bool) {
 		timer = time.AfterFunc(x.st.cfg.Timeouts.Upstream, cancel)
 	}
 	res, err := transport.RoundTrip(req)
-	if timer != nil && !timer.Stop() && x.r.Context().Err() == nil {
+	if timer != nil && !timer.Stop() && !x.client.gone() {
 		err = errUpstreamTimeout
 	}
 	if err != nil {
@@ -81,10 +81,10 @@ func (x *exchange) forwardHTTP2(up *upstream) (abort bool) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	x.res = upResponse{status: res.StatusCode, fields: sortedFields(x.res.fields[:0], res.Header), length: res.ContentLength}
-	if names := announced(res.Trailer); len(names) > 0 {
-		x.w.Header()["Trailer"] = names
+	for _, name := range announced(res.Trailer) {
+		x.res.fields = append(x.res.fields, flow.Field{Name: "Trailer", Value: name})
 	}
-	x.writeHead(&x.res)
+	x.writeHead()
 	x.slow()
 	return x.relayHTTP2(res)
 }
@@ -102,14 +102,14 @@ func announced(t http.Header) (names []string) {
 func (x *exchange) relayHTTP2(res *http.Response) (abort bool) {
 	p := copyBuffers.Get().(*[]byte) //nolint:forcetypeassert // the pool's New
 	defer copyBuffers.Put(p)
-	x.flush()
+	x.client.flush()
 	for {
 		n, err := res.Body.Read(*p)
 		if n > 0 {
 			if !x.deliver((*p)[:n]) {
 				return true
 			}
-			x.flush()
+			x.client.flush()
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -119,16 +119,16 @@ func (x *exchange) relayHTTP2(res *http.Response) (abort bool) {
 			return true
 		}
 	}
-	h := x.w.Header()
-	for n, vs := range res.Trailer {
-		if !forbiddenTrailer(n) {
-			h[http.TrailerPrefix+n] = vs
+	for n := range res.Trailer {
+		if forbiddenTrailer(n) {
+			delete(res.Trailer, n)
 		}
 	}
+	x.client.end(sortedFields(nil, res.Trailer))
 	return false
 }
 
-func (x *exchange) http2Request(ctx context.Context, up *upstream) *http.Request {
+func (x *exchange) http2Request(ctx context.Context, up *upstream) (*http.Request, *transportBody) {
 	scheme := "http"
 	if up.tls != nil {
 		scheme = "https"
@@ -144,37 +144,66 @@ func (x *exchange) http2Request(ctx context.Context, up *upstream) *http.Request
 	}
 	req := (&http.Request{
 		Method: x.out.method, URL: u, Host: x.raw.Host, Header: toHeader(x.out.fields), ContentLength: x.body.length,
-		Trailer: x.r.Trailer, Proto: "HTTP/2.0", ProtoMajor: 2,
+		Proto: "HTTP/2.0", ProtoMajor: 2, Body: http.NoBody,
 	}).WithContext(ctx)
-	switch {
-	case x.body.length == 0:
-		req.Body = http.NoBody
-	case x.body.whole:
-		req.Body = io.NopCloser(&prefixed{prefix: x.body.prefix})
-	default:
-		// The transport may read on after the handler's end.
-		x.kept = true
-		req.Body = io.NopCloser(&prefixed{prefix: x.body.prefix, rest: &x.body})
+	if x.body.length == 0 {
+		return req, nil
 	}
-	return req
+	body := &transportBody{x: x, prefix: x.body.prefix, trailer: http.Header{}}
+	for _, n := range x.body.src.announced() {
+		body.trailer[http.CanonicalHeaderKey(n)] = nil
+	}
+	req.Body, req.Trailer = body, body.trailer
+	return req, body
 }
 
-// prefixed reads bytes in memory, then the rest.
-type prefixed struct {
+// transportBody is a request's body as the transport reads it, on a goroutine
+// that may outlive the exchange: after detach it touches it no more.
+type transportBody struct {
+	trailer http.Header // filled at the end
+
+	mu     sync.Mutex
+	x      *exchange // nil once detached
 	prefix []byte
-	rest   io.Reader
 }
 
-func (p *prefixed) Read(b []byte) (int, error) {
-	if len(p.prefix) > 0 {
-		n := copy(b, p.prefix)
-		p.prefix = p.prefix[n:]
+func (b *transportBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.x == nil {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if len(b.prefix) > 0 {
+		n := copy(p, b.prefix)
+		b.prefix = b.prefix[n:]
 		return n, nil
 	}
-	if p.rest == nil {
-		return 0, io.EOF
+	n, err := 0, io.EOF
+	if !b.x.body.whole {
+		n, err = b.x.body.Read(p)
 	}
-	return p.rest.Read(b)
+	if errors.Is(err, io.EOF) {
+		for _, f := range b.x.body.trailers() {
+			k := http.CanonicalHeaderKey(f.Name)
+			b.trailer[k] = append(b.trailer[k], f.Value)
+		}
+	}
+	return n, err
+}
+
+// Close does nothing: the exchange detaches.
+func (*transportBody) Close() error { return nil }
+
+func (b *transportBody) detach() {
+	if b == nil {
+		return
+	}
+	if !b.x.body.whole {
+		b.x.client.stopReading() // ends a Read that holds mu
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.x = nil
 }
 
 func toHeader(fields []flow.Field) http.Header {

@@ -13,9 +13,8 @@ import (
 )
 
 // front accepts connections, reads PROXY headers, performs TLS handshakes and
-// hands ready connections to net/http. The handshake is done here because
-// net/http speaks HTTP/2 only on a bare tls.Conn, while HTTP/1 over TLS needs a
-// frontConn above it to see the head.
+// serves HTTP/1 on a goroutine of each connection's own. Those that speak HTTP/2,
+// by ALPN or by prior knowledge, it hands to net/http.
 type front struct {
 	s     *Server
 	l     net.Listener
@@ -28,15 +27,22 @@ type front struct {
 	stopping chan struct{} // closed to end accept
 	stopped  chan struct{} // closed when it ended
 
+	// base is the parent of all exchanges' contexts over HTTP/1; cut ends it.
+	base context.Context
+	cut  context.CancelFunc
+
 	mu     sync.Mutex
-	early  map[net.Conn]struct{} // connections not yet handed over
+	early  map[net.Conn]struct{} // connections before their first request
+	conns  map[*h1Conn]struct{}  // those that are served here
 	closed atomic.Bool
 }
 
 func newFront(s *Server, l net.Listener, maxConns int) *front {
+	base, cut := context.WithCancel(context.Background())
 	return &front{
+		base: base, cut: cut,
 		s: s, l: l, ready: make(chan net.Conn), done: make(chan struct{}),
-		slots: make(chan struct{}, maxConns), early: map[net.Conn]struct{}{},
+		slots: make(chan struct{}, maxConns), early: map[net.Conn]struct{}{}, conns: map[*h1Conn]struct{}{},
 		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
@@ -82,77 +88,91 @@ func (f *front) accept() {
 func (f *front) start(c net.Conn) {
 	st := f.s.state.Load()
 	base := &baseConn{Conn: c, stall: st.cfg.Timeouts.Idle, onClose: func() { <-f.slots }, peer: addrPortOf(c.RemoteAddr())}
-	if st.cert == nil && !st.cfg.ProxyProtocol {
-		f.hand(base, f.plain(st, base))
-		return
-	}
-	f.mu.Lock()
-	f.early[c] = struct{}{}
-	f.mu.Unlock()
 	f.wg.Go(func() {
-		conn, err := f.prepare(st, base)
+		if st.cert == nil && !st.cfg.ProxyProtocol {
+			f.serve(st, base, f.info(st, base))
+			return
+		}
+		f.mu.Lock()
+		f.early[c] = struct{}{}
+		f.mu.Unlock()
+		conn, info, err := f.prepare(st, base)
 		f.mu.Lock()
 		delete(f.early, c)
 		f.mu.Unlock()
-		if err != nil {
+		switch {
+		case err != nil:
 			_ = base.Close()
-			return
+		case info == nil:
+			f.hand(conn)
+		default:
+			f.serve(st, conn, info)
 		}
-		f.hand(base, conn)
 	})
 }
 
-func (f *front) hand(base *baseConn, c net.Conn) {
+// serve serves HTTP/1 until the connection ends.
+func (f *front) serve(st *state, conn net.Conn, info *connInfo) {
+	c := newH1Conn(f, conn, info, st.cfg)
+	f.mu.Lock()
+	f.conns[c] = struct{}{}
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.conns, c)
+		f.mu.Unlock()
+	}()
+	c.serve()
+}
+
+// hand gives a connection that speaks HTTP/2 to net/http.
+func (f *front) hand(c net.Conn) {
 	select {
 	case f.ready <- c:
 	case <-f.done:
-		_ = base.Close()
+		_ = c.Close()
 	}
 }
 
-// prepare reads what comes before the first request.
-func (f *front) prepare(st *state, base *baseConn) (net.Conn, error) {
+// prepare reads what comes before the first request. Without info the connection
+// is net/http's.
+func (f *front) prepare(st *state, base *baseConn) (net.Conn, *connInfo, error) {
 	deadline := time.Now().Add(st.cfg.Timeouts.Header)
 	if err := base.SetDeadline(deadline); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if st.cfg.ProxyProtocol && (len(st.cfg.TrustedProxies) == 0 || st.cfg.trusts(base.peer.Addr())) {
 		src, rest, err := readProxyHeader(base.Conn)
 		if err != nil {
 			f.s.metrics.reject(causeProxyHeader)
-			return nil, err
+			return nil, nil, err
 		}
 		base.early = rest
 		if src.IsValid() {
 			base.peer = src
 		}
 	}
-	if st.cert == nil {
-		c := f.plain(st, base)
-		return c, base.SetDeadline(time.Time{})
-	}
 	info := f.info(st, base)
+	if st.cert == nil {
+		return base, info, base.SetDeadline(time.Time{})
+	}
 	info.secure = true
 	tc := tls.Server(&helloConn{base, info}, st.tls)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {
 		f.s.metrics.reject(causeHandshake)
-		return nil, fmt.Errorf("TLS handshake: %w", err)
+		return nil, nil, fmt.Errorf("TLS handshake: %w", err)
 	}
 	cs := tc.ConnectionState()
 	info.tls.Version = tlsVersionName(cs.Version)
 	if err := base.SetDeadline(time.Time{}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if cs.NegotiatedProtocol == "h2" {
-		return tc, nil
+		info = nil
 	}
-	return newFrontConn(tc, f.s.gate(st), info), nil
-}
-
-func (f *front) plain(st *state, base *baseConn) net.Conn {
-	return newFrontConn(base, f.s.gate(st), f.info(st, base))
+	return tc, info, nil
 }
 
 func (f *front) info(st *state, base *baseConn) *connInfo {
@@ -182,6 +202,62 @@ func (f *front) stopAccepting() {
 		_ = f.l.Close()
 	}
 	<-f.stopped
+}
+
+// settleTime is how long a stop lets busy keep-alive connections come back once
+// more to be told to close, before idle ones are closed from our side: a close
+// that crosses a request on the way fails that request.
+const settleTime = 250 * time.Millisecond
+
+// drain ends the connections that are served here: those that wait for a request
+// when settleTime is over, the others after their answer. It returns how many
+// there are still when ctx ends.
+func (f *front) drain(ctx context.Context) int {
+	settled := time.Now().Add(settleTime)
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if len(f.slots) == 0 {
+			return 0
+		}
+		now := time.Now()
+		if now.After(settled) {
+			if f.closeIdle(now) == 0 {
+				return 0
+			}
+		} else {
+			pause = min(pause, 5*time.Millisecond)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return f.closeIdle(now)
+		}
+	}
+}
+
+// closeIdle closes the connections that wait for a request, but for those that
+// had no time yet to send their first, and returns how many are left.
+func (f *front) closeIdle(now time.Time) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	left := len(f.early)
+	for c := range f.conns {
+		if c.state.CompareAndSwap(connIdle, connClosed) || now.Sub(c.since) > settleTime && c.state.CompareAndSwap(connNew, connClosed) {
+			_ = c.conn.Close()
+		} else {
+			left++
+		}
+	}
+	return left
+}
+
+// closeAll cuts off what is left.
+func (f *front) closeAll() {
+	f.cut()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		_ = c.conn.Close()
+	}
 }
 
 // acceptQueue is how long a stop looks for connections in the kernel's queue.

@@ -65,7 +65,7 @@ func (x *exchange) forward() (abort bool) {
 
 // isGRPC: gRPC exists on HTTP/2 only, so both ways must speak it.
 func (x *exchange) isGRPC() bool {
-	return x.r.ProtoMajor == 2 && strings.HasPrefix(x.r.Header.Get("Content-Type"), "application/grpc")
+	return x.h1 == nil && strings.HasPrefix(x.h2.r.Header.Get("Content-Type"), "application/grpc")
 }
 
 // repeatable reports whether the request may be sent again after a connection
@@ -74,7 +74,7 @@ func (x *exchange) repeatable() bool {
 	if !x.body.whole {
 		return false
 	}
-	switch x.r.Method {
+	switch x.raw.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}
@@ -86,18 +86,18 @@ func (x *exchange) repeatable() bool {
 func (x *exchange) roundTrip(up *upstream) (*sent, error) {
 	repeatable := x.repeatable()
 	for fresh := x.out.upgrade != ""; ; fresh = true {
-		conn, err := up.get(x.r.Context(), fresh, !repeatable)
+		conn, err := up.get(x.client, fresh, !repeatable)
 		if err != nil {
 			return nil, err
 		}
 		c := &x.sent
 		c.upConn, c.streaming, c.bodyErr = conn, false, nil
 		conn.reset()
-		x.wait = waiter{ctx: x.r.Context(), front: x.conn.front, limit: x.st.cfg.Timeouts.Upstream}
+		x.wait = waiter{client: x.client, limit: x.st.cfg.Timeouts.Upstream}
 		if err = x.send(c); err == nil {
 			return c, nil
 		}
-		stale := conn.reused && !conn.got && repeatable && !errors.Is(err, errUpstreamTimeout) && x.r.Context().Err() == nil
+		stale := conn.reused && !conn.got && repeatable && !errors.Is(err, errUpstreamTimeout) && !x.client.gone()
 		x.stopSending(c, true)
 		conn.release()
 		up.discard(conn)
@@ -153,7 +153,7 @@ func (x *exchange) readFinal(c *sent, writeErr error) error {
 		if x.out.expect && !c.streaming {
 			x.wait.limit = min(continueWait, x.st.cfg.Timeouts.Upstream)
 		}
-		err := c.readResponse(&x.wait, x.r.Method, &x.res)
+		err := c.readResponse(&x.wait, x.raw.Method, &x.res)
 		x.wait.limit = x.st.cfg.Timeouts.Upstream
 		switch {
 		case errors.Is(err, errUpstreamTimeout) && x.out.expect && !c.streaming:
@@ -174,8 +174,8 @@ func (x *exchange) readFinal(c *sent, writeErr error) error {
 			if x.out.expect && !c.streaming {
 				x.stream(c)
 			}
-		case x.r.ProtoAtLeast(1, 1):
-			x.interim()
+		default:
+			x.client.interim(x.res.status, x.res.fields)
 		}
 	}
 	return errInterim
@@ -183,21 +183,13 @@ func (x *exchange) readFinal(c *sent, writeErr error) error {
 
 // stream starts the goroutine that sends a body while the answer is awaited.
 func (x *exchange) stream(c *sent) {
-	// Without it net/http reads the rest of the body before it writes an answer.
-	_ = x.controller().EnableFullDuplex()
+	x.client.proceed()
 	c.streaming, c.done, c.bodyErr = true, make(chan error, 1), nil
 	conn, done := c.conn, c.done
 	stall := x.st.cfg.Timeouts.Upstream
 	go func() {
 		done <- sendBody(&x.body, conn, stall)
 	}()
-}
-
-func (x *exchange) controller() *http.ResponseController {
-	if x.rc == nil {
-		x.rc = http.NewResponseController(x.w)
-	}
-	return x.rc
 }
 
 // stopSending waits for the body's writer. now cuts it off at once; else it gets
@@ -208,18 +200,19 @@ func (x *exchange) stopSending(c *sent, now bool) bool {
 		return true
 	}
 	c.streaming = false
-	if !now {
-		t := time.NewTimer(earlyGrace)
-		defer t.Stop()
-		select {
-		case c.bodyErr = <-c.done:
-			return c.bodyErr == nil
-		case <-t.C:
-		}
+	grace := earlyGrace
+	if now {
+		grace = 0
 	}
-	past := time.Unix(1, 0)
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case c.bodyErr = <-c.done:
+		return c.bodyErr == nil
+	case <-t.C:
+	}
 	_ = c.conn.SetWriteDeadline(past)
-	_ = x.controller().SetReadDeadline(past)
+	x.client.stopReading()
 	c.bodyErr = <-c.done
 	return false
 }
@@ -300,11 +293,13 @@ func appendChunk(b, data []byte) []byte {
 // relay passes the answer on. The upstream connection goes back to the pool when
 // both messages ended cleanly on it.
 func (x *exchange) relay(up *upstream, c *sent) (abort bool) {
-	x.writeHead(&x.res)
+	x.writeHead()
 	streamed := c.streaming
 	abort, clean := x.relayBody(c)
-	if streamed && clean {
-		x.flush()
+	if clean && !streamed {
+		x.client.end(x.res.trailers)
+	} else if clean {
+		x.client.flush()
 	}
 	sentAll := x.stopSending(c, abort)
 	if !c.release() || !clean || !sentAll || x.res.close || c.r != c.w {
@@ -313,7 +308,23 @@ func (x *exchange) relay(up *upstream, c *sent) (abort bool) {
 		up.put(c.upConn)
 	}
 	c.upConn = nil
-	return abort || !sentAll && x.malformed()
+	if abort || !sentAll && x.client.malformed() {
+		return true
+	}
+	if streamed {
+		x.client.end(x.res.trailers)
+	}
+	return false
+}
+
+// writeHead passes status and fields on.
+func (x *exchange) writeHead() {
+	x.raw.Status, x.raw.ResponseHeaders = x.res.status, x.res.fields
+	length := x.res.length
+	if x.res.framing == bodyChunked || x.res.framing == bodyClose {
+		length = -1
+	}
+	x.client.begin(&answer{id: x.raw.ID, status: x.res.status, fields: x.res.fields, length: length, close: x.close})
 }
 
 // relayBody copies the body. clean: it ended as its framing says.
@@ -341,14 +352,6 @@ func (x *exchange) relayBody(c *sent) (abort, clean bool) {
 			return true, false
 		}
 	}
-	if len(x.res.trailers) > 0 {
-		x.flush() // without it net/http would frame by length, which has no trailers
-		h := x.w.Header()
-		for _, f := range x.res.trailers {
-			k := http.TrailerPrefix + f.Name
-			h[k] = append(h[k], f.Value)
-		}
-	}
 	return false, true
 }
 
@@ -361,20 +364,13 @@ func isEventStream(fields []flow.Field) bool {
 	return false
 }
 
-// flush sends what was written so far to the client.
-func (x *exchange) flush() {
-	if f, ok := x.w.(http.Flusher); ok {
-		f.Flush()
-	}
-}
-
 // deliver hands body bytes to the client and keeps what extraction needs.
 func (x *exchange) deliver(b []byte) bool {
 	if x.needs.ResponseBody {
 		x.keep(b)
 	}
-	n, err := x.w.Write(b)
-	if x.written.Add(int64(n)) > largeBody || x.timer == nil && time.Since(x.start) > firstWait {
+	err := x.client.write(b)
+	if x.written.Add(int64(len(b))) > largeBody || x.timer == nil && time.Since(x.start) > firstWait {
 		x.slow()
 	}
 	if err != nil {
@@ -397,7 +393,7 @@ func (x *exchange) broken(err error) {
 	x.outcome = "upstream_error"
 	cause := "body"
 	switch {
-	case errors.Is(err, errClientGone), x.r.Context().Err() != nil:
+	case errors.Is(err, errClientGone), x.client.gone():
 		x.outcome, cause = "client_gone", "client_gone"
 	case errors.Is(err, errUpstreamTimeout):
 		cause = "timeout"
@@ -410,6 +406,7 @@ func (x *exchange) broken(err error) {
 // timeout, else 502.
 func (x *exchange) upstreamFailed(err error) {
 	status, cause := http.StatusBadGateway, "protocol"
+	var extra []flow.Field
 	bodyErr := x.sent.bodyErr
 	var ce clientError
 	var ne interface{ Timeout() bool }
@@ -417,18 +414,18 @@ func (x *exchange) upstreamFailed(err error) {
 	case errors.As(bodyErr, &ce):
 		x.refuseBody(bodyErr)
 		return
-	case x.r.Context().Err() != nil || errors.Is(err, errClientGone):
+	case x.client.gone() || errors.Is(err, errClientGone):
 		x.s.metrics.upstream.WithLabelValues("client_gone").Inc()
 		x.refuse(statusClientGone, "client_gone")
 		return
 	case errors.Is(err, errUpstreamBusy):
 		status, cause = http.StatusServiceUnavailable, "busy"
-		x.w.Header()["Retry-After"] = []string{"1"}
+		extra = []flow.Field{{Name: "Retry-After", Value: "1"}}
 	case errors.Is(err, errUpstreamTimeout), errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
 		status, cause = http.StatusGatewayTimeout, "timeout"
 	case isDialError(err):
 		cause = "connect"
 	}
 	x.s.metrics.upstream.WithLabelValues(cause).Inc()
-	x.refuse(status, "upstream_error")
+	x.refuse(status, "upstream_error", extra...)
 }

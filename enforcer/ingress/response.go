@@ -138,23 +138,24 @@ func (res *upResponse) parseFields(rest string) error {
 func (res *upResponse) frame(method string, http10 bool) error {
 	chunked, keepAlive := false, false
 	for _, f := range res.fields {
-		switch {
-		case strings.EqualFold(f.Name, "Content-Length"):
+		switch responseFieldOf(f.Name) {
+		case fieldLength:
 			n := parseLength(f.Value)
 			if f.Value == "" || n < 0 || res.length >= 0 && res.length != n {
 				return fmt.Errorf("%w: Content-Length %.40q", errResponseHead, f.Value)
 			}
 			res.length = n
-		case strings.EqualFold(f.Name, "Transfer-Encoding"):
-			if !strings.EqualFold(f.Value, "chunked") || chunked || http10 {
+		case fieldCoding:
+			if !foldASCII(f.Value, "chunked") || chunked || http10 {
 				return fmt.Errorf("%w: Transfer-Encoding %.40q", errResponseHead, f.Value)
 			}
 			chunked = true
-		case strings.EqualFold(f.Name, "Connection"):
+		case fieldConnection:
 			res.close = res.close || hasToken(f.Value, "close")
 			keepAlive = keepAlive || hasToken(f.Value, "keep-alive")
-		case strings.EqualFold(f.Name, "Upgrade"):
+		case fieldUpgrade:
 			res.upgrade = f.Value
+		default:
 		}
 	}
 	if http10 && !keepAlive {
@@ -336,7 +337,7 @@ func forbiddenTrailer(name string) bool {
 	return foldPrefix(name, "x-weir-") || foldPrefix(name, "x-forwarded-")
 }
 
-// hasToken reports whether a comma-separated list holds token.
+// hasToken reports whether a comma-separated list holds token, in lower case.
 func hasToken(list, token string) bool {
 	for {
 		i := strings.IndexByte(list, ',')
@@ -344,7 +345,7 @@ func hasToken(list, token string) bool {
 		if i >= 0 {
 			part = list[:i]
 		}
-		if strings.EqualFold(trimOWS(part), token) {
+		if foldASCII(trimOWS(part), token) {
 			return true
 		}
 		if i < 0 {

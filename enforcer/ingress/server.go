@@ -38,7 +38,6 @@ type Server struct {
 	state    atomic.Pointer[state]
 	fallback *http2Upstreams
 	settler  Settler // the Decider, if it is one
-	tunnels  tunnels
 	draining atomic.Bool
 	hard     atomic.Bool // the drain's time is over
 	exchange sync.Pool
@@ -186,18 +185,19 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case err = <-served:
 	}
 	_ = f.Close()
+	f.cut()
 	stop()
 	wg.Wait()
 	s.closeUpstreams()
 	return err
 }
 
+// httpServer serves the connections that speak HTTP/2.
 func (s *Server) httpServer(cfg Config) *http.Server {
 	srv := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: cfg.Timeouts.Header,
-		IdleTimeout:       cfg.Timeouts.Idle,
-		// The head was bounded before net/http saw it; HTTP/2 needs this bound.
+		Handler:                      s,
+		ReadHeaderTimeout:            cfg.Timeouts.Header,
+		IdleTimeout:                  cfg.Timeouts.Idle,
 		MaxHeaderBytes:               cfg.HeadLimit,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     log.New(io.Discard, "", 0),
@@ -207,7 +207,6 @@ func (s *Server) httpServer(cfg Config) *http.Server {
 			return context.WithValue(ctx, connKey{}, infoOf(c))
 		},
 	}
-	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	return srv
@@ -222,35 +221,15 @@ func (s *Server) drain(f *front, srv *http.Server, limit time.Duration) error {
 	s.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	f.settle(ctx)
+	left := f.drain(ctx)
 	err := srv.Shutdown(ctx)
-	if !s.tunnels.wait(ctx) && err == nil {
-		err = context.DeadlineExceeded
+	if left == 0 && err == nil {
+		return nil
 	}
-	if err != nil {
-		s.hard.Store(true)
-		n := s.tunnels.closeAll()
-		_ = srv.Close()
-		return fmt.Errorf("stop: requests or %d upgraded connections still ran after %v and were cut off: %w", n, limit, err)
-	}
-	return nil
-}
-
-// settleTime is how long a stop lets busy keep-alive connections come back once
-// more to be told to close, before idle ones are closed from our side: a close
-// that crosses a request on the way fails that request.
-const settleTime = 250 * time.Millisecond
-
-func (f *front) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	for len(f.slots) > 0 { // connections still open
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return
-		}
-	}
+	s.hard.Store(true)
+	f.closeAll()
+	_ = srv.Close()
+	return fmt.Errorf("stop: requests or upgraded connections still ran after %v and were cut off (%d over HTTP/1)", limit, left)
 }
 
 // maintain reloads certificates and closes idle upstream connections.
@@ -291,12 +270,4 @@ func (s *Server) closeUpstreams() {
 		up.close()
 	}
 	s.fallback.close()
-}
-
-// gate makes what connections accepted under st check heads with.
-func (s *Server) gate(st *state) *gate {
-	return &gate{
-		headLimit: st.cfg.HeadLimit, maxFields: st.cfg.MaxFields,
-		headTimeout: st.cfg.Timeouts.Header, idle: st.cfg.Timeouts.Idle, hard: &s.hard, reject: s.rejectHead,
-	}
 }

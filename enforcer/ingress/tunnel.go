@@ -1,63 +1,13 @@
 package ingress
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
-	"net/http"
-	"sync"
 	"time"
+
+	"github.com/weirproject/weir/stream/flow"
 )
-
-// tunnels are the connections that left HTTP by an upgrade: net/http no longer
-// knows them, so a stop waits for them here.
-type tunnels struct {
-	mu   sync.Mutex
-	open map[net.Conn]struct{}
-	wg   sync.WaitGroup
-}
-
-func (t *tunnels) add(c net.Conn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.open == nil {
-		t.open = map[net.Conn]struct{}{}
-	}
-	t.open[c] = struct{}{}
-	t.wg.Add(1)
-}
-
-func (t *tunnels) remove(c net.Conn) {
-	t.mu.Lock()
-	delete(t.open, c)
-	t.mu.Unlock()
-	t.wg.Done()
-}
-
-// wait reports whether all ended before ctx.
-func (t *tunnels) wait(ctx context.Context) bool {
-	done := make(chan struct{})
-	go func() { t.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// closeAll cuts off what is open and waits for the ends.
-func (t *tunnels) closeAll() int {
-	t.mu.Lock()
-	n := len(t.open)
-	for c := range t.open {
-		_ = c.Close()
-	}
-	t.mu.Unlock()
-	t.wg.Wait()
-	return n
-}
 
 // tunnel answers 101 and copies bytes both ways until both sides ended.
 func (x *exchange) tunnel(up *upstream, c *sent) {
@@ -66,44 +16,31 @@ func (x *exchange) tunnel(up *upstream, c *sent) {
 		x.outcome = "client_gone"
 		return
 	}
-	x.raw.Status = x.res.status
-	x.raw.ResponseHeaders = append(x.raw.ResponseHeaders, x.res.fields...)
-	client, buffered, err := x.controller().Hijack()
-	if err != nil {
-		x.broken(err)
-		return
-	}
-	defer func() { _ = client.Close() }()
-	x.s.tunnels.add(client)
-	defer x.s.tunnels.remove(client)
+	x.raw.Status, x.raw.ResponseHeaders = x.res.status, x.res.fields
 	x.s.metrics.tunnels.Inc()
 	defer x.s.metrics.tunnels.Dec()
-	if fc := x.conn.front; fc != nil {
-		fc.tunnel()
-	}
-	_ = client.SetDeadline(time.Time{})
+	client, early := x.h1.take()
 	_ = c.conn.SetDeadline(time.Time{})
 	x.slow()
 
-	h := x.w.Header()
-	x.copyFields(h, x.res.fields)
-	head := []byte("HTTP/1.1 101 " + http.StatusText(x.res.status) + "\r\nConnection: Upgrade\r\nUpgrade: " + x.res.upgrade + "\r\n")
-	for k, vs := range h {
-		for _, v := range vs {
-			head = append(head, k+": "+v+"\r\n"...)
-		}
-	}
-	head = append(head, "\r\n"...)
-	head = append(head, c.buf[c.r:c.w]...)
+	head := appendStatus(nil, x.res.status)
+	head = append(append(append(head, "Connection: Upgrade\r\nUpgrade: "...), x.res.upgrade...), "\r\n"...)
+	head = appendFields(head, x.res.fields, func(k responseField) bool { return k == fieldLength || k == fieldTrailer })
+	head = appendField(head, flow.Field{Name: headerRequestID, Value: x.raw.ID})
+	head = append(append(head, "\r\n"...), c.buf[c.r:c.w]...)
 	x.written.Add(int64(c.w - c.r))
-	if _, err := client.Write(head); err != nil {
-		return
+	if _, err := client.Write(head); err == nil {
+		x.copyBoth(client, c.conn, early)
 	}
-	var early []byte
-	if n := buffered.Reader.Buffered(); n > 0 {
-		early, _ = buffered.Peek(n)
-	}
-	x.copyBoth(client, c.conn, early)
+}
+
+// take ends HTTP on the connection and returns it with what was read ahead.
+func (c *h1Conn) take() (conn net.Conn, early []byte) {
+	c.unwatch()
+	c.closing = true
+	early, c.buf, c.r = c.buf[c.r:], nil, 0
+	_ = c.conn.SetDeadline(time.Time{})
+	return c.conn, early
 }
 
 // copyBoth copies until both directions ended. An end in one direction is passed

@@ -44,12 +44,9 @@ func newUpConn(c net.Conn) *upConn {
 
 // waiter is what a read waits with.
 type waiter struct {
-	ctx context.Context
+	client client
 	// limit bounds the wait for one read; 0 is none.
 	limit time.Duration
-	// front is asked to watch the client once a wait becomes long; nil on HTTP/2,
-	// which watches by itself.
-	front *frontConn
 	// x is told of waits while a body streams; nil before that.
 	x *exchange
 	// eager: what was written goes out before every read that may wait; else only
@@ -82,7 +79,7 @@ func (c *upConn) fill(wt *waiter, maxSize int) error {
 // the client's context, so that a client's leaving ends the request upstream.
 func (c *upConn) read(wt *waiter, p []byte) (int, error) {
 	if wt.eager {
-		wt.x.flush()
+		wt.client.flush()
 	}
 	now := time.Now()
 	if c.stop == nil {
@@ -104,14 +101,12 @@ func (c *upConn) read(wt *waiter, p []byte) (int, error) {
 		}
 		if wt.x != nil {
 			wt.x.slow()
-			wt.x.flush()
+			wt.client.flush()
 			wt.eager = true
 		}
-		if wt.front != nil {
-			wt.front.watch()
-		}
+		wt.client.watch()
 		conn := c.conn
-		c.stop = context.AfterFunc(wt.ctx, func() { _ = conn.Close() })
+		c.stop = context.AfterFunc(wt.client.context(), func() { _ = conn.Close() })
 	}
 	c.deadline = time.Time{}
 	if wt.limit > 0 {
@@ -123,7 +118,7 @@ func (c *upConn) read(wt *waiter, p []byte) (int, error) {
 	case n > 0:
 		c.got = true
 		return n, nil
-	case wt.ctx.Err() != nil:
+	case wt.client.gone():
 		return 0, errClientGone
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return 0, errUpstreamTimeout

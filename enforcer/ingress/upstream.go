@@ -71,7 +71,7 @@ func (u *upstream) same(cfg Config) bool {
 // one, else, when max are open, the next that becomes free. probe says that the
 // request cannot be repeated, so that a connection which the server closed
 // meanwhile must be found before use.
-func (u *upstream) get(ctx context.Context, fresh, probe bool) (*upConn, error) {
+func (u *upstream) get(cl client, fresh, probe bool) (*upConn, error) {
 	now := time.Now()
 	for {
 		u.mu.Lock()
@@ -90,19 +90,19 @@ func (u *upstream) get(ctx context.Context, fresh, probe bool) (*upConn, error) 
 		if u.open < u.max {
 			u.open++
 			u.mu.Unlock()
-			return u.dial(ctx)
+			return u.dial(cl.context())
 		}
 		if n := len(u.idle); n > 0 { // fresh, and the bound is reached: trade one in
 			c := u.idle[0]
 			u.idle = append(u.idle[:0], u.idle[1:]...)
 			u.mu.Unlock()
 			_ = c.conn.Close()
-			return u.dial(ctx)
+			return u.dial(cl.context())
 		}
 		ready := make(chan *upConn, 1)
 		u.waiting = append(u.waiting, ready)
 		u.mu.Unlock()
-		return u.wait(ctx, ready)
+		return u.wait(cl.context(), ready)
 	}
 }
 
