@@ -38,6 +38,7 @@ type plan struct {
 	claim, secret            []selector
 	opens, closes            []selector
 	objects                  []objectPlan
+	answers                  bool // opens, closes or an object may stand in the answer
 	// redact lists the path parameters that are stored as {name}.
 	redact []string
 	params []string // names of the template's segments, "" for literals
@@ -217,7 +218,7 @@ func issued(request, response []selector) []selector {
 func (c *compiler) selector(p *plan, path, text string, allowResponse, report bool) (selector, bool) {
 	sel, err := parseSelector(text)
 	if err == nil && sel.from.inResponse() && !allowResponse {
-		err = fmt.Errorf("selector %q reads the response; only identifiers and outcomes can", text)
+		err = fmt.Errorf("selector %q reads the response; only identifiers, outcomes, objects, opens and closes can", text)
 	}
 	if err == nil && sel.from == fromPath && !slices.Contains(p.params, sel.name) && p.template != "" {
 		err = fmt.Errorf("selector %q: the route's path has no segment {%s}%s", text, sel.name, Nearest(sel.name, p.params))
@@ -242,14 +243,21 @@ func (c *compiler) selector(p *plan, path, text string, allowResponse, report bo
 	return sel, true
 }
 
-func (c *compiler) selectors(p *plan, path string, list Selectors) (out []selector) {
+// selectors compiles a list; answered is true for what the answer may name too.
+func (c *compiler) selectors(p *plan, path string, list Selectors, answered bool) (out []selector) {
 	for i, text := range list {
 		at := path
 		if len(list) > 1 {
 			at = fmt.Sprintf("%s[%d]", path, i)
 		}
-		if sel, ok := c.selector(p, at, text, false, true); ok {
+		sel, ok := c.selector(p, at, text, answered, true)
+		switch {
+		case !ok:
+		case sel.from == fromSetCookie:
+			c.fault(at, "selector %q: a cookie that is being set can only identify", text)
+		default:
 			out = append(out, sel)
+			p.answers = p.answers || sel.from.inResponse()
 		}
 	}
 	return out
@@ -271,10 +279,10 @@ func (c *compiler) route(s *siteMap, r *Route, path string) *plan {
 		c.fault(path+".role", "%v%s", err, Nearest(r.Role, event.RoleNames()))
 	}
 	c.identifiers(s, p, false)
-	p.claim = c.selectors(p, path+".claims.account", r.Claims.Account)
-	p.secret = c.selectors(p, path+".claims.secret", r.Claims.Secret)
-	p.opens = c.selectors(p, path+".opens", r.Opens)
-	p.closes = c.selectors(p, path+".closes", r.Closes)
+	p.claim = c.selectors(p, path+".claims.account", r.Claims.Account, false)
+	p.secret = c.selectors(p, path+".claims.secret", r.Claims.Secret, false)
+	p.opens = c.selectors(p, path+".opens", r.Opens, true)
+	p.closes = c.selectors(p, path+".closes", r.Closes, true)
 	c.objects(p, r, path)
 	c.outcome(p, r, path+".outcome")
 	c.numbers(p, r, path)
@@ -322,7 +330,7 @@ func (c *compiler) objects(p *plan, r *Route, path string) {
 			c.fault(at, "has no selector")
 		}
 		seen[o.Name] = true
-		op := objectPlan{name: o.Name, class: objectClass(o.Name), selectors: c.selectors(p, at, o.Selectors)}
+		op := objectPlan{name: o.Name, class: objectClass(o.Name), selectors: c.selectors(p, at, o.Selectors, true)}
 		op.hashed = op.class.hashed()
 		if slices.Contains(c.m.Hash, o.Name) {
 			op.hashed = true

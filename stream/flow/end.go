@@ -2,6 +2,7 @@ package flow
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +62,32 @@ func (e *Extractor) End(x *Exchange, ev *event.Event) {
 	if ev.Outcome == event.OutcomeFailure && e.failed.get(x.failing) == 0 {
 		e.failed.set(x.failing, ev.Claimed)
 	}
+	r.answered(ev)
 	e.own(r, ev, s)
+}
+
+// answered adds what the request did not name and the answer does: objects,
+// opens and closes. A value of the request wins over one of the answer.
+func (r *request) answered(ev *event.Event) {
+	p := r.plan
+	if !p.answers {
+		return
+	}
+	for i := range p.objects {
+		o := &p.objects[i]
+		if slices.ContainsFunc(ev.Objects, func(have event.Object) bool { return have.Name == o.name }) {
+			continue
+		}
+		if v, ok := r.find(o.selectors); ok {
+			r.object(ev, o, v, "", "")
+		}
+	}
+	if v, ok := r.find(p.opens); ok && ev.Opens == 0 {
+		ev.Opens = parseTime(v)
+	}
+	if v, ok := r.find(p.closes); ok && ev.Closes == 0 {
+		ev.Closes = parseTime(v)
+	}
 }
 
 // readAnswer parses the response body where the route reads it; one that cannot

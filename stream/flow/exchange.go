@@ -65,6 +65,8 @@ type Exchange struct {
 	// failing is the submitted secret's hash, kept from Begin to End: a secret
 	// that fails is remembered for FlagSecretReused. It never leaves memory.
 	failing event.Hash
+	// by is the extractor that began the exchange, kept for Live.End.
+	by *Extractor
 }
 
 // Field is one header field line.

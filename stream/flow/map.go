@@ -35,8 +35,11 @@ type Route struct {
 	Objects Objects `yaml:"objects" doc:"objects by name"`
 	// Cost is the price of one call in the site's own unit; events carry it in
 	// thousandths.
-	Cost   float64   `yaml:"cost" doc:"price of one call, in the site's own unit"`
-	Step   int       `yaml:"step" doc:"number of the checkout step, from 1"`
+	Cost float64 `yaml:"cost" doc:"price of one call, in the site's own unit"`
+	Step int     `yaml:"step" doc:"number of the checkout step, from 1"`
+	// Opens, Closes and Objects may stand in the answer (response_body:,
+	// response_header:); what the request names wins, and only that can be bound
+	// by a verdict, which must know a request before it is answered.
 	Opens  Selectors `yaml:"opens" doc:"selector of the time at which the object opens (sale start)"`
 	Closes Selectors `yaml:"closes" doc:"selector of the time at which the object closes (auction end)"`
 	// Unreadable answers a request whose claims cannot be read: UnreadablePass

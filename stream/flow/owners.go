@@ -2,6 +2,7 @@ package flow
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/weirproject/weir/stream/event"
 )
@@ -14,6 +15,8 @@ import (
 type owners struct {
 	shards [ownerShards]ownerShard
 	size   int // slots per shard
+	// version rises with every change of who owns what.
+	version atomic.Uint64
 }
 
 const ownerShards = 64
@@ -61,9 +64,13 @@ func (o *owners) set(session, account event.Hash) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i, ok := s.index[session]; ok {
+		if s.slots[i].account != account {
+			o.version.Add(1)
+		}
 		s.slots[i].account, s.slots[i].used = account, true
 		return
 	}
+	o.version.Add(1)
 	if s.index == nil {
 		s.index = map[event.Hash]uint32{}
 	}
@@ -94,5 +101,18 @@ func (o *owners) forget(session event.Hash) {
 	if i, ok := s.index[session]; ok {
 		delete(s.index, session)
 		s.slots[i] = ownerSlot{}
+		o.version.Add(1)
 	}
+}
+
+// copy appends the sessions of a shard in the order of their slots.
+func (s *ownerShard) copy(dst []ownerSlot) []ownerSlot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, slot := range s.slots {
+		if slot.session != 0 {
+			dst = append(dst, slot)
+		}
+	}
+	return dst
 }
