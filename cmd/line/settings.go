@@ -236,5 +236,9 @@ func ingressRoute(r config.Route) ingress.Route {
 	if r.Mode != "" {
 		out.Mode = mode(r.Mode)
 	}
+	if r.Unreadable != "" {
+		reject := r.Unreadable == flow.UnreadableReject
+		out.Unreadable = &reject
+	}
 	return out
 }

@@ -278,7 +278,7 @@ func TestBodiesAreCapturedOnlyWhereNeeded(t *testing.T) {
 	var seen string
 	b := &brain{
 		needs: func(target string) flow.Needs {
-			return flow.Needs{Body: target != "/plain", ResponseBody: target != "/plain", RejectUnreadable: target == "/login"}
+			return flow.Needs{Body: target != "/plain", ResponseBody: target != "/plain", RejectUnreadable: strings.HasPrefix(target, "/login")}
 		},
 		begin: func(x *flow.Exchange, ev *event.Event) {
 			seen = fmt.Sprintf("%d %v", len(x.Body), x.BodyTruncated)
@@ -287,7 +287,13 @@ func TestBodiesAreCapturedOnlyWhereNeeded(t *testing.T) {
 			}
 		},
 	}
-	p := start(t, "http://"+up, b, nil)
+	pass, reject := false, true
+	p := start(t, "http://"+up, b, func(c *ingress.Config) {
+		c.Sites[0].Routes = []ingress.Route{
+			{Path: "/login/lenient", Unreadable: &pass}, {Path: "/strict", Unreadable: &reject},
+			{Path: "/strict/shadowed", Unreadable: &reject, Mode: event.ModeShadow},
+		}
+	})
 	chunked := func(r *http.Request) { r.ContentLength = -1 }
 	for _, tc := range []struct {
 		path     string
@@ -305,6 +311,10 @@ func TestBodiesAreCapturedOnlyWhereNeeded(t *testing.T) {
 		{"/needs", 300 << 10, chunked, "65536 true", 200, 64 << 10},
 		{"/login", 300 << 10, chunked, "65536 true", 413, 0},
 		{"/login", 1000, nil, "1000 false", 200, 64 << 10},
+		{"/login/lenient", 300 << 10, chunked, "65536 true", 200, 64 << 10},
+		{"/strict", 300 << 10, chunked, "65536 true", 413, 0},
+		{"/strict", 1000, nil, "1000 false", 200, 64 << 10},
+		{"/strict/shadowed", 300 << 10, chunked, "65536 true", 200, 64 << 10},
 	} {
 		req := request(t, "POST", p.url(tc.path), strings.Repeat("b", tc.size))
 		if tc.edit != nil {

@@ -103,6 +103,10 @@ type Route struct {
 	Mode       event.Mode
 	// BodyLimit 0 takes Config.BodyLimit.
 	BodyLimit int64
+	// Unreadable overrides what the flow map says about requests whose claims
+	// cannot be read: true answers 413 in enforce mode, false passes them. nil
+	// leaves it to the map.
+	Unreadable *bool
 }
 
 // DefaultConfig returns the settings of CONTRACTS.md section 3.

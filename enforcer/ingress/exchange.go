@@ -246,11 +246,15 @@ func (x *exchange) guard(phase string, f func()) (ok bool) {
 	return true
 }
 
-// unreadable reports whether the flow map wants claims that cannot be read to be
-// refused (login routes: by default). Like any refusal it happens in enforce
-// mode only.
+// unreadable reports whether the route, or else the flow map, wants claims that
+// cannot be read to be refused (login routes: by default). Like any refusal it
+// happens in enforce mode only.
 func (x *exchange) unreadable() bool {
-	return x.needs.RejectUnreadable && x.ev.Flags&event.FlagClaimsUnreadable != 0 && x.policy.mode == event.ModeEnforce
+	reject := x.needs.RejectUnreadable
+	if x.policy.unreadable != nil {
+		reject = *x.policy.unreadable
+	}
+	return reject && x.ev.Flags&event.FlagClaimsUnreadable != 0 && x.policy.mode == event.ModeEnforce
 }
 
 func (x *exchange) recordDecision() {

@@ -21,6 +21,7 @@ type policy struct {
 	failClosed bool
 	mode       event.Mode
 	bodyLimit  int64 // negative: none
+	unreadable *bool // nil: as the flow map says
 }
 
 type compiledRoute struct {
@@ -53,6 +54,7 @@ func compileSite(c *Config, s Site, up *upstream) *site {
 		if r.BodyLimit != 0 {
 			p.bodyLimit = r.BodyLimit
 		}
+		p.unreadable = r.Unreadable
 		tmpl, below := strings.CutSuffix(r.Path, "/*")
 		out.routes = append(out.routes, compiledRoute{
 			method: r.Method, segments: strings.Split(strings.Trim(tmpl, "/"), "/"), below: below, policy: p,
