@@ -46,7 +46,7 @@ type Config struct {
 	Admin      Admin       `yaml:"admin" doc:"health, metrics and status; read-only"`
 	Keys       Keys        `yaml:"keys" doc:"keys that all nodes of an installation share"`
 	Process    Process     `yaml:"process" doc:"the processor"`
-	Lookup     Lookup      `yaml:"lookup" doc:"data about client addresses, looked up at capture"`
+	Lookup     Lookup      `yaml:"lookup" doc:"data about client addresses, looked up at capture" reload:"yes"`
 }
 
 // Kafka is how to reach Apache Kafka.
@@ -232,8 +232,8 @@ type Process struct {
 
 // Lookup is data about client addresses.
 type Lookup struct {
-	ASN          string `yaml:"asn" doc:"file: first address, last address, AS number, country (tab separated, as iptoasn.com)"`
-	VerifiedBots string `yaml:"verifiedBots" doc:"file: network and bot name (tab separated)"`
+	ASN          string `yaml:"asn" doc:"file, relative to this one: first address, last address, AS number, country (tab separated, as iptoasn.com; .gz is unpacked)"`
+	VerifiedBots string `yaml:"verifiedBots" doc:"file, relative to this one: network and bot name (tab separated), or *.domain and bot name for verification by reverse and forward DNS"`
 }
 
 // Default returns the configuration of an empty file.

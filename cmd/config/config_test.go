@@ -184,6 +184,32 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+func TestFilesBesideTheConfigurationBecomeAbsolute(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "shop.yaml"), "apiVersion: weir/v1\nkind: FlowMap\nsite: shop\n")
+	file := filepath.Join(dir, "weir.yaml")
+	write(t, file, "apiVersion: weir/v1\nkind: Config\nsites: [{name: shop, hosts: ['*'], flows: shop.yaml}]\nlookup: {asn: data/asn.tsv, verifiedBots: /etc/bots.tsv}\n")
+	c, err := config.Load(file, env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for got, want := range map[string]string{
+		c.Sites[0].Flows: filepath.Join(dir, "shop.yaml"), c.Lookup.ASN: filepath.Join(dir, "data/asn.tsv"), c.Lookup.VerifiedBots: "/etc/bots.tsv",
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	// What is written elsewhere names the same files.
+	other := filepath.Join(t.TempDir(), "effective.yaml")
+	if err := c.WriteFile(other); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := config.Load(other, env()); err != nil || again.Maps["shop"] == nil {
+		t.Errorf("read back from another directory: %v", err)
+	}
+}
+
 func TestPrintRoundTripsAndHidesSecrets(t *testing.T) {
 	text := strings.Replace(contract, "clickhouse: {addr: []}", "clickhouse: {addr: [\"h:9000\"], username: weir, password: planted-secret-1}", 1)
 	text = strings.Replace(text, "kafka: {brokers: []}", "kafka: {brokers: [\"b:9092\"], sasl: {mechanism: PLAIN, username: u, password: planted-secret-2}}", 1)

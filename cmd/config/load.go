@@ -64,10 +64,33 @@ func Load(path string, lookup func(string) (string, bool)) (*Loaded, error) {
 	if err := d.error(); err != nil {
 		return nil, err
 	}
-	if err := out.loadMaps(filepath.Dir(path), d); err != nil {
+	if err := out.locate(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	if err := out.loadMaps(d); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// locate makes the files that stand beside the configuration absolute, so that
+// they are found from wherever what is in effect is written to.
+func (l *Loaded) locate(dir string) error {
+	files := []*string{&l.Lookup.ASN, &l.Lookup.VerifiedBots}
+	for i := range l.Sites {
+		files = append(files, &l.Sites[i].Flows)
+	}
+	for _, f := range files {
+		if *f == "" || filepath.IsAbs(*f) {
+			continue
+		}
+		full, err := filepath.Abs(filepath.Join(dir, *f))
+		if err != nil {
+			return fmt.Errorf("path %s: %w", *f, err)
+		}
+		*f = full
+	}
+	return nil
 }
 
 // Parse is Load for text that stands in no file, such as a test's.
@@ -122,24 +145,14 @@ func readFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// loadMaps reads the sites' flow maps, relative to dir.
-func (l *Loaded) loadMaps(dir string, d *decoder) error {
+// loadMaps reads the sites' flow maps.
+func (l *Loaded) loadMaps(d *decoder) error {
 	var errs []error
 	for i, s := range l.Sites {
 		if s.Flows == "" {
 			continue
 		}
-		// The parts read this configuration again from another directory.
-		file, err := filepath.Abs(s.Flows)
-		if !filepath.IsAbs(s.Flows) {
-			file, err = filepath.Abs(filepath.Join(dir, s.Flows))
-		}
-		at := fmt.Sprintf("sites[%d].flows", i)
-		if err != nil {
-			errs = append(errs, d.at(at, err.Error()))
-			continue
-		}
-		l.Sites[i].Flows = file
+		file, at := s.Flows, fmt.Sprintf("sites[%d].flows", i)
 		m, err := LoadMap(file)
 		switch {
 		case err != nil && errors.Is(err, os.ErrNotExist):

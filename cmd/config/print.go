@@ -49,7 +49,27 @@ func (c *Config) WriteFile(path string) error {
 	if err := c.encode(&b, false); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+	return replaceFile(path, b.Bytes())
+}
+
+// WriteMapFile writes a flow map, as it was checked, to a file that only its
+// owner can read.
+func WriteMapFile(path string, m *flow.Map) error {
+	var b bytes.Buffer
+	if err := WriteMap(&b, m, MapNotes{}); err != nil {
+		return err
+	}
+	return replaceFile(path, b.Bytes())
+}
+
+// replaceFile writes a file (0600) that is never seen half written.
+func replaceFile(path string, text []byte) error {
+	tmp := path + ".tmp"
+	err := os.WriteFile(tmp, text, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return nil
