@@ -250,6 +250,26 @@ func TestOperatorsRecords(t *testing.T) {
 		t.Errorf("an allowed client is accused: %+v", v)
 	}
 	e.Control(&verdict.Control{Kind: "disallow", Site: "shop", ID: "office"}, verdict.Position{})
+	// With a verdict of its own an allow record reaches the enforcers too, and
+	// ends with it.
+	pass := verdict.Verdict{
+		ID: "v_" + fmt.Sprintf("%032x", 8), Action: event.ActionAllow, Expires: verdict.Time(now.Add(time.Hour).UnixNano()), Binds: []verdict.Group{{All: bind}},
+	}
+	for range 2 { // given twice it counts once
+		r = e.Control(&verdict.Control{Kind: "allow", Site: "shop", ID: pass.ID, Allow: bind, Verdict: &pass}, verdict.Position{Offset: 130})
+		if len(r) != 1 || r[0].Action != event.ActionAllow || r[0].Site != "shop" || len(e.sites["shop"].allow) != 1 {
+			t.Fatalf("allow with a verdict: %+v, %d records", r, len(e.sites["shop"].allow))
+		}
+	}
+	if v := attack(140, 60); v.ID != "" {
+		t.Errorf("an allowed client is accused: %+v", v)
+	}
+	if r = e.Control(&verdict.Control{Kind: "disallow", Site: "shop", ID: pass.ID}, verdict.Position{Offset: 200}); len(r) != 1 || !r[0].Revoked {
+		t.Errorf("disallow: %+v", r)
+	}
+	if v := attack(210, 60); v.ID == "" {
+		t.Error("nobody accuses the client once it is no longer allowed")
+	}
 	manual := verdict.Verdict{ID: "v_" + fmt.Sprintf("%032x", 7), Action: event.ActionBlock, Expires: verdict.Time(now.Add(time.Hour).UnixNano()), Binds: []verdict.Group{{All: bind}}}
 	if r := e.Control(&verdict.Control{Kind: "verdict", Site: "shop", Verdict: &manual}, verdict.Position{}); len(r) != 1 || r[0].Site != "shop" || r[0].Revision != 1 {
 		t.Errorf("manual verdict: %+v", r)

@@ -70,7 +70,7 @@ func (e *Enforcer) Decide(ev *event.Event) (out verdict.Decision) {
 		out = d.out
 	}()
 	d.begin()
-	if a := s.allowed(ev); a != nil {
+	if a := s.allow.first(ev); a != nil {
 		d.allow(a.rule, a.Reason)
 		return d.out
 	}

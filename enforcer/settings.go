@@ -3,9 +3,7 @@ package enforcer
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirproject/weir/enforcer/table"
@@ -18,7 +16,7 @@ type settings struct {
 	cfg     Config
 	sites   map[string]*siteRules
 	other   *siteRules
-	allow   []allowRule
+	allow   allowRules
 	limit   table.Limit
 	capOf   map[verdict.Scope]event.Action
 	version int // counts reloads
@@ -52,9 +50,7 @@ func compile(cfg Config) (*settings, error) {
 	for _, site := range cfg.Sites {
 		s.sites[site.Name] = compileSite(cfg, site)
 	}
-	for _, a := range cfg.Allowlists {
-		s.allow = append(s.allow, compileAllowlist(a))
-	}
+	s.allow = compileAllowlists(cfg.Allowlists)
 	s.limit = limitOf(cfg.DefaultLimit)
 	s.capOf = map[verdict.Scope]event.Action{
 		verdict.ScopeRequest: event.ActionBlock, verdict.ScopeSession: event.ActionBlock, verdict.ScopeActor: event.ActionBlock,
@@ -127,97 +123,6 @@ func (s *settings) rules(ev *event.Event) *routeRules {
 		}
 	}
 	return &site.rules
-}
-
-// allowlistRule begins the rule of a decision that an allowlist made.
-const allowlistRule = "allowlist:"
-
-// allowRule is a compiled Allowlist.
-type allowRule struct {
-	Allowlist
-	rule     string // "allowlist:NAME"
-	clients  map[netip.Prefix]struct{}
-	lengths4 []int
-	lengths6 []int
-	kinds    []event.Kind // parallel to Binds
-}
-
-func compileAllowlist(a Allowlist) allowRule {
-	r := allowRule{Allowlist: a, rule: allowlistRule + a.Name, clients: map[netip.Prefix]struct{}{}}
-	for _, p := range a.Clients {
-		bits, addr := p.Bits(), p.Addr()
-		if addr.Is4In6() && bits >= 96 {
-			addr, bits = addr.Unmap(), bits-96
-		}
-		r.clients[netip.PrefixFrom(addr, bits).Masked()] = struct{}{}
-		lengths := &r.lengths6
-		if addr.Is4() {
-			lengths = &r.lengths4
-		}
-		if !slices.Contains(*lengths, bits) {
-			*lengths = append(*lengths, bits)
-		}
-	}
-	for _, b := range a.Binds {
-		k, _ := event.ParseKind(b.Kind) // Validate has parsed it
-		r.kinds = append(r.kinds, k)
-	}
-	return r
-}
-
-// allowed returns the first allowlist that the request fits, or nil.
-func (s *settings) allowed(ev *event.Event) *allowRule {
-	for i := range s.allow {
-		if s.allow[i].fits(ev) {
-			return &s.allow[i]
-		}
-	}
-	return nil
-}
-
-func (a *allowRule) fits(ev *event.Event) bool {
-	switch {
-	case a.Expires != 0 && ev.Time >= a.Expires,
-		len(a.Sites) > 0 && !slices.Contains(a.Sites, ev.Site),
-		len(a.Clients) > 0 && !a.hasClient(ev.Client.Unmap()),
-		len(a.ASNs) > 0 && !slices.Contains(a.ASNs, ev.ASN),
-		a.VerifiedBots && ev.Flags&event.FlagVerifiedBot == 0:
-		return false
-	}
-	return (len(a.Binds) == 0 || a.hasBind(ev)) && (len(a.UserAgents) == 0 || a.hasUserAgent(ev.UserAgent))
-}
-
-func (a *allowRule) hasClient(addr netip.Addr) bool {
-	lengths := a.lengths6
-	if addr.Is4() {
-		lengths = a.lengths4
-	}
-	for _, bits := range lengths {
-		if p, err := addr.WithZone("").Prefix(bits); err == nil {
-			if _, ok := a.clients[p]; ok {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (a *allowRule) hasBind(ev *event.Event) bool {
-	for i, b := range a.Binds {
-		if ev.Keys[a.kinds[i]] == b.Value {
-			return true
-		}
-	}
-	return false
-}
-
-func (a *allowRule) hasUserAgent(ua string) bool {
-	for _, want := range a.UserAgents {
-		if prefix, ok := strings.CutSuffix(want, "*"); ua == want || ok && strings.HasPrefix(ua, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // limitOf converts an allowance that checkLimit has accepted.

@@ -290,7 +290,8 @@ func TestBodiesAreCapturedOnlyWhereNeeded(t *testing.T) {
 	pass, reject := false, true
 	p := start(t, "http://"+up, b, func(c *ingress.Config) {
 		c.Sites[0].Routes = []ingress.Route{
-			{Path: "/login/lenient", Unreadable: &pass}, {Path: "/strict", Unreadable: &reject},
+			{Path: "/login/lenient", Unreadable: &pass},
+			{Path: "/strict", Unreadable: &reject},
 			{Path: "/strict/shadowed", Unreadable: &reject, Mode: event.ModeShadow},
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -13,6 +14,7 @@ import (
 type certificate struct {
 	certFile, keyFile string
 	current           atomic.Pointer[tls.Certificate]
+	mu                sync.Mutex // guards seen: maintenance and a reload both look
 	seen              [2]fileMark
 }
 
@@ -49,6 +51,8 @@ func (c *certificate) marks() (m [2]fileMark) {
 
 // refresh reads the files again when they changed and reports whether it did.
 func (c *certificate) refresh() (changed bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	m := c.marks()
 	if m == c.seen {
 		return false, nil

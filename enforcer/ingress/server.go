@@ -102,6 +102,11 @@ func (s *Server) Reload(cfg Config) error {
 		}
 		if old.cfg.CertFile == cfg.CertFile && old.cfg.KeyFile == cfg.KeyFile {
 			st.cert, st.tls = old.cert, old.tls
+			if st.cert != nil {
+				if _, err := st.cert.refresh(); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	if st.cert == nil && cfg.CertFile != "" {

@@ -25,9 +25,10 @@ type Config struct {
 	// DefaultSite names the site of hosts that no site declares; empty is
 	// "default".
 	DefaultSite string
-	// Lookup says what is known of a client address at capture; nil when there
-	// is no data. It must be safe for concurrent use.
-	Lookup func(netip.Addr) Network
+	// Lookup says what is known of a client address at capture, and whether the
+	// bot that the user agent declares is what it says; nil when there is no
+	// data. It must be safe for concurrent use, must not block, and keeps nothing.
+	Lookup func(client netip.Addr, userAgent string) Network
 	// Sessions bounds the sessions whose proven owner is remembered; 0 is
 	// DefaultSessions.
 	Sessions int
@@ -60,7 +61,7 @@ type Extractor struct {
 	hosts    map[string]string
 	suffixes []hostSuffix
 	fallback string
-	lookup   func(netip.Addr) Network
+	lookup   func(netip.Addr, string) Network
 	owners   *owners
 	failed   *owners // secrets that failed -> the first account they failed with
 	payloads *payloads
@@ -261,8 +262,9 @@ func (e *Extractor) describe(r *request, ev *event.Event) {
 	}
 	ev.Client = x.Client.Addr().Unmap().WithZone("")
 	ev.ClientPort = x.Client.Port()
+	ev.UserAgent, _ = clean(r.heads.userAgent, maxUserAgentBytes)
 	if e.lookup != nil && ev.Client.IsValid() {
-		n := e.lookup(ev.Client)
+		n := e.lookup(ev.Client, ev.UserAgent)
 		ev.ASN, ev.Country = n.ASN, n.Country
 		if n.VerifiedBot {
 			r.flags |= event.FlagVerifiedBot
@@ -274,7 +276,6 @@ func (e *Extractor) describe(r *request, ev *event.Event) {
 	if x.HeadersKnown {
 		ev.HeaderOrder = event.Hash(r.heads.order)
 	}
-	ev.UserAgent, _ = clean(r.heads.userAgent, maxUserAgentBytes)
 	ev.AcceptLanguage, _ = clean(r.heads.acceptLanguage, 128)
 	ev.RefererHost = refererHost(r.heads.referer)
 	ev.RequestBytes = x.RequestBytes
