@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/supervise"
 	"github.com/weirproject/weir/collector"
 	"github.com/weirproject/weir/collector/probe"
@@ -24,14 +26,22 @@ func Collect(ctx context.Context, env Env) error {
 			return nil, err
 		}
 		c := &collecting{role: r}
-		if c.extractor, err = extractor(env); err != nil {
+		if c.capture, err = newCapture(ctx, r, filepath.Join(env.Config.Data, "collect")); err != nil {
 			return nil, err
+		}
+		r.reload = func(cfg *config.Loaded) error {
+			put, err := c.capture.reloading(cfg)
+			if err == nil {
+				put()
+			}
+			return err
 		}
 		if c.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(env.Config), Log: env.Log}, r.metrics); err != nil {
 			return nil, fmt.Errorf("event producer: %w", err)
 		}
 		after, drained := context.WithCancel(context.WithoutCancel(ctx))
 		r.group.Go(func() error { return c.events.Run(after) })
+		r.group.Go(func() error { return c.capture.keepOwners(after) })
 		r.group.Go(func() error {
 			defer drained()
 			return c.sources(ctx)
@@ -42,7 +52,7 @@ func Collect(ctx context.Context, env Env) error {
 
 type collecting struct {
 	*role
-	extractor *flow.Extractor
+	capture   *capture
 	events    *stream.Producer
 	kernel    atomic.Pointer[collector.Kernel]
 	kernelErr atomic.Pointer[string]
@@ -116,8 +126,9 @@ func (c *collecting) take(x *flow.Exchange) {
 		x.Flags |= event.FlagClockClamped
 	}
 	var ev event.Event
-	c.extractor.Begin(x, &ev)
-	c.extractor.End(x, &ev)
+	c.capture.Begin(x, &ev)
+	c.capture.End(x, &ev)
+	c.capture.tag(&ev)
 	c.events.Emit(&ev)
 }
 
@@ -141,6 +152,7 @@ func (c *collecting) report() admin.Report {
 			rep.Notes = append(rep.Notes, fmt.Sprintf("kernel capture: %d exchanges, %d encrypted connections not seen into, %d transfers without bytes", n.Assembly.Exchanges, n.Kernel.TLSConns, n.Kernel.NoData))
 		}
 	}
+	rep.Notes = append(rep.Notes, c.capture.lookup.describe()...)
 	for _, f := range c.logs {
 		rep.Notes = append(rep.Notes, f.describe())
 	}

@@ -67,9 +67,13 @@ func ServeShop(ctx context.Context) (addr string, err error) {
 
 // teach gives the engine recorded days of the shop's people.
 func (u *up) teach(ctx context.Context) (*demonstration, error) {
-	x, err := extractor(u.Env)
+	keys, err := Keyring(u.Config)
 	if err != nil {
 		return nil, err
+	}
+	x, err := flow.NewExtractor(flow.Config{Keys: keys, Sites: u.Config.FlowSites()})
+	if err != nil {
+		return nil, fmt.Errorf("flow maps: %w", err)
 	}
 	conn, err := connection(u.Env, "demo")
 	if err != nil {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,7 +20,6 @@ import (
 	"github.com/weirproject/weir/enforcer/ingress"
 	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/event"
-	"github.com/weirproject/weir/stream/flow"
 	"github.com/weirproject/weir/stream/verdict"
 	"github.com/weirproject/weir/stream/wire"
 )
@@ -55,7 +52,7 @@ func Enforce(ctx context.Context, env Env) error {
 type enforcing struct {
 	*role
 	table     string
-	extractor *flow.Extractor
+	capture   *capture
 	decider   *enforcer.Enforcer
 	server    *ingress.Server
 	events    *stream.Producer
@@ -67,7 +64,7 @@ type enforcing struct {
 
 func (e *enforcing) build(ctx context.Context) error {
 	var err error
-	if e.extractor, err = extractor(e.Env); err != nil {
+	if e.capture, err = newCapture(ctx, e.role, filepath.Dir(e.table)); err != nil {
 		return err
 	}
 	decide, err := EnforcerConfig(e.Config)
@@ -77,9 +74,6 @@ func (e *enforcing) build(ctx context.Context) error {
 	decide.Clock = func() int64 { return time.Now().UnixNano() }
 	if e.decider, err = enforcer.New(decide, nil, e.metrics); err != nil {
 		return fmt.Errorf("enforcer: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(e.table), 0o700); err != nil {
-		return fmt.Errorf("enforcer directory: %w", err)
 	}
 	n, err := e.decider.LoadTable(e.table, time.Now().UnixNano())
 	if err != nil {
@@ -93,11 +87,12 @@ func (e *enforcing) build(ctx context.Context) error {
 		return err
 	}
 	e.server, err = ingress.New(ingressConfig(e.Config), ingress.Options{
-		Log: e.Log, Registry: e.metrics, Extractor: e.extractor, Decider: e.decider, Recorder: recorder{e},
+		Log: e.Log, Registry: e.metrics, Extractor: e.capture, Decider: e.decider, Recorder: recorder{e},
 	})
 	if err != nil {
 		return fmt.Errorf("ingress: %w", err)
 	}
+	e.reload = e.putInForce
 	e.run(ctx, n)
 	return nil
 }
@@ -143,7 +138,7 @@ func (e *enforcing) run(ctx context.Context, loaded int) {
 	// are there until they have been answered.
 	e.group.Go(func() error { return e.tail.Run(after, e.apply) })
 	e.group.Go(func() error { return e.housekeep(after) })
-	e.group.Go(func() error { return e.reload(ctx) })
+	e.group.Go(func() error { return e.capture.keepOwners(after) })
 	e.group.Go(func() error {
 		addr := e.server.Addr(ctx)
 		if addr == nil {
@@ -220,37 +215,36 @@ func (e *enforcing) housekeep(ctx context.Context) error {
 	}
 }
 
-// reload puts the configuration file in force again on SIGHUP, as far as it can
-// be.
-func (e *enforcing) reload(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hup:
-		}
-		if err := e.reloadOnce(); err != nil {
-			e.Log.Error("reload refused, the previous configuration stays in force", "err", err)
-			continue
-		}
-		e.Log.Info("configuration reloaded")
+// putInForce takes another configuration over, whole or not at all. What only a
+// restart changes stays as it is.
+func (e *enforcing) putInForce(cfg *config.Loaded) error {
+	kept := *cfg
+	began := &e.Config.Enforce
+	kept.Enforce.Listen = began.Listen
+	if (kept.Enforce.TLS.Cert == "") != (began.TLS.Cert == "") {
+		kept.Enforce.TLS = began.TLS
 	}
-}
-
-func (e *enforcing) reloadOnce() error {
-	cfg, err := config.Load(config.Find(e.File), os.LookupEnv)
-	if err != nil {
-		return err
-	}
-	decide, err := EnforcerConfig(cfg)
+	decide, err := EnforcerConfig(&kept)
 	if err != nil {
 		return err
 	}
 	decide.Clock = func() int64 { return time.Now().UnixNano() }
-	return errors.Join(e.decider.Reload(decide), e.server.Reload(ingressConfig(cfg)))
+	if err := decide.Validate(); err != nil {
+		return err
+	}
+	put, err := e.capture.reloading(&kept)
+	if err != nil {
+		return err
+	}
+	if err := e.server.Reload(ingressConfig(&kept)); err != nil {
+		return err
+	}
+	if err := e.decider.Reload(decide); err != nil {
+		return err
+	}
+	e.decider.SetKillSwitch(decide.KillSwitch)
+	put()
+	return nil
 }
 
 func (e *enforcing) report() admin.Report {
@@ -261,12 +255,13 @@ func (e *enforcing) report() admin.Report {
 		src.Lost[cause] = int64(n)
 	}
 	rep := admin.Report{Sources: []admin.Source{src}, Verdicts: st.Verdicts}
-	for i := range e.Config.Sites {
+	cfg := e.now.Load()
+	for i := range cfg.Sites {
 		if Managed() {
 			break // the processor beside it says more of each
 		}
-		s := &e.Config.Sites[i]
-		rep.Sites = append(rep.Sites, admin.Site{Name: s.Name, Mode: effectiveMode(e.Config, s).String()})
+		s := &cfg.Sites[i]
+		rep.Sites = append(rep.Sites, admin.Site{Name: s.Name, Mode: effectiveMode(cfg, s).String()})
 	}
 	if at := e.tail.Contact(); at.IsZero() || time.Since(at) > lagLimit {
 		rep.Problems = append(rep.Problems, "the log does not answer: the ingress goes on with the last good verdicts")
@@ -275,6 +270,7 @@ func (e *enforcing) report() admin.Report {
 		rep.Notes = append(rep.Notes, fmt.Sprintf("%d verdicts could not be applied", n))
 	}
 	rep.Notes = append(rep.Notes, fmt.Sprintf("policy %s (%s)", st.Policy, st.PolicyHash))
+	rep.Notes = append(rep.Notes, e.capture.lookup.describe()...)
 	return rep
 }
 

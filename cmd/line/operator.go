@@ -85,12 +85,15 @@ func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
 		},
 	}
 	c := &verdict.Control{Kind: "verdict", Site: site, Time: v.Time, By: q.By, Reason: q.Reason, ID: v.ID, Verdict: v}
+	if action == event.ActionAllow { // the engine accuses nobody of it either
+		c.Kind, c.Allow = "allow", v.Binds[0].All
+	}
 	return o.send(r.Context(), c, func(got *verdict.Verdict) bool { return got != nil })
 }
 
 // site returns the site named, or the only one there is.
 func (o *operator) site(name string) (string, error) {
-	sites := o.Config.Sites
+	sites := o.now.Load().Sites
 	if name == "" && len(sites) == 1 {
 		return sites[0].Name, nil
 	}
@@ -120,6 +123,9 @@ func (o *operator) revokeVerdict(r *http.Request) (*verdict.Verdict, error) {
 		return nil, admin.Errorf(http.StatusNotFound, "no verdict %s is in force", q.ID)
 	}
 	c := &verdict.Control{Kind: "revoke", Site: v.Site, Time: verdict.Time(time.Now().UnixNano()), By: q.By, Reason: q.Reason, ID: q.ID}
+	if v.Action == event.ActionAllow && len(v.Binds) > 0 {
+		c.Kind, c.Allow = "disallow", v.Binds[0].All
+	}
 	gone := *v
 	gone.Revoked = true
 	if _, err := o.send(r.Context(), c, func(got *verdict.Verdict) bool { return got == nil }); err != nil {

@@ -124,7 +124,7 @@ func (p *processor) follow(_ context.Context, recs []stream.Record) error {
 const lagLimit = 30 * time.Second
 
 func (p *processor) report() admin.Report {
-	rep := admin.Report{Verdicts: len(p.feed.InForce()), Sites: sites(p.Config, p.sites.all())}
+	rep := admin.Report{Verdicts: len(p.feed.InForce()), Sites: sites(p.now.Load(), p.sites.all())}
 	losses := map[string]int64{}
 	for _, g := range p.groups {
 		for _, s := range g.Status() {

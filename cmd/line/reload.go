@@ -2,43 +2,57 @@ package line
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/weirproject/weir/cmd/config"
 )
 
-// reload reads the configuration again on every signal of hup until ctx ends,
-// writes it for the parts and tells them. A faulty one changes nothing; what
-// only a restart can change is named.
-func (u *up) reload(ctx context.Context, hup <-chan os.Signal) error {
-	last := u.Config
+// hearHangUp puts the configuration in force again on every SIGHUP until ctx
+// ends. A faulty one changes nothing: it is logged, and status says so until one
+// is good.
+func (r *role) hearHangUp(ctx context.Context, hup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hup:
 		}
-		cfg, err := u.opt.Reload()
-		if err == nil {
-			err = cfg.WriteFile(u.config)
-		}
-		if err != nil {
-			u.Log.Error("reload refused, the previous configuration stays in force", "err", err)
-			_, _ = fmt.Fprintf(u.opt.Out, "reload refused, the previous configuration stays in force: %v\n", err)
+		if r.Reload == nil {
 			continue
 		}
-		u.parts.Signal(syscall.SIGHUP, "enforce")
-		_, _ = fmt.Fprintln(u.opt.Out, told(cfg.Diff(&last.Config)))
-		last = cfg
+		cfg, err := r.Reload()
+		if err == nil && r.reload != nil {
+			err = r.reload(cfg)
+		}
+		if err != nil {
+			r.Log.Error("reload refused, the previous configuration stays in force", "err", err)
+			r.refuse(err)
+			continue
+		}
+		changes := cfg.Diff(&r.now.Load().Config)
+		r.now.Store(cfg)
+		r.refused.Store(nil)
+		r.Log.Info(told(changes, nil))
 	}
 }
 
-// told says what a reload changed.
-func told(changes []config.Change) string {
+// refuse notes for status why what was read is not in force.
+func (r *role) refuse(err error) {
+	why := refusal(err)
+	r.refused.Store(&why)
+}
+
+func refusal(err error) string {
+	return "reload refused at " + time.Now().UTC().Format(time.RFC3339) + ", the previous state stays in force: " +
+		strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+// told says what a reload changed; maps are the sites whose flow maps did.
+func told(changes []config.Change, maps []string) string {
 	var now, later []string
 	for _, c := range changes {
 		if c.Reload {
@@ -46,6 +60,9 @@ func told(changes []config.Change) string {
 		} else {
 			later = append(later, c.Path)
 		}
+	}
+	for _, site := range maps {
+		now = append(now, "flow map of "+site)
 	}
 	text := "reloaded"
 	if len(now) > 0 {

@@ -3,13 +3,16 @@ package line
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,15 +25,14 @@ import (
 	"github.com/weirproject/weir/cmd/supervise"
 	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/broker"
-	"github.com/weirproject/weir/stream/flow"
 )
 
 // Env is what every role is given.
 type Env struct {
 	Config *config.Loaded
-	// File is the configuration's file, read again on SIGHUP; "" for defaults.
-	File string
-	Log  *slog.Logger
+	// Reload returns the configuration as it is now, checked, on SIGHUP.
+	Reload func() (*config.Loaded, error)
+	Log    *slog.Logger
 	// Version is shown in status and written to verdicts.
 	Version string
 	// Binary is the weir executable, for those who start children.
@@ -45,26 +47,43 @@ type role struct {
 	mux     *http.ServeMux
 	began   time.Time
 	group   *errgroup.Group
+
+	// now is the configuration in force; Config is the one the role began with.
+	now atomic.Pointer[config.Loaded]
+	// reload puts another configuration in force, as far as that is possible
+	// without a restart, or changes nothing and says why.
+	reload func(*config.Loaded) error
+	// refused is what the last reload was refused for, nil after a good one.
+	refused atomic.Pointer[string]
 }
 
 // runRole builds a role and blocks until ctx ends or a part of it fails. build
 // adds goroutines to the group and returns what /status says.
 func runRole(ctx context.Context, env Env, name string, build func(ctx context.Context, r *role) (func() admin.Report, error)) error {
 	g, ctx := errgroup.WithContext(ctx)
+	hup, stopHangUp := onHangUp() // from the first moment on: unheard, it would end the process
+	defer stopHangUp()
 	r := &role{Env: env, name: name, metrics: prometheus.NewRegistry(), mux: http.NewServeMux(), began: time.Now(), group: g}
+	r.now.Store(env.Config)
 	r.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	report, err := build(ctx, r)
+	say, err := build(ctx, r)
 	if err != nil {
 		return err
+	}
+	report := func() admin.Report {
+		rep := say()
+		rep.Part = name
+		if why := r.refused.Load(); why != nil {
+			rep.Problems = append(rep.Problems, *why)
+		}
+		return rep
 	}
 	// The next weir up on this directory finds a part that outlived its own.
 	if err := writeRunFile(env.Config.Data, name+".pid", os.Getpid()); err != nil {
 		return err
 	}
 	r.mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		rep := report()
-		rep.Part = name
-		admin.JSON(w, rep, nil)
+		admin.JSON(w, report(), nil)
 	})
 	r.mux.Handle("GET /metrics", promhttp.HandlerFor(r.metrics, promhttp.HandlerOpts{}))
 	r.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { admin.JSON(w, "ok", nil) })
@@ -74,6 +93,7 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 	if env.Config.Admin.PProf {
 		r.mux.Handle("GET /debug/pprof/", admin.Profiler())
 	}
+	r.group.Go(func() error { return r.hearHangUp(ctx, hup) })
 	r.group.Go(func() error { return admin.ServeUnix(ctx, admin.Socket(env.Config.Data, name), r.mux) })
 	if addr := env.Config.Admin.Listen; addr != "" && !Managed() {
 		r.group.Go(func() error {
@@ -86,7 +106,6 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 // status is what a role that runs by itself says of the line: what it sees of
 // it.
 func (r *role) status(rep admin.Report) admin.Status {
-	rep.Part = r.name
 	st := admin.Status{
 		Version: r.Version, Data: r.Config.Data, Reports: []admin.Report{rep}, Problems: []string{},
 		Parts: []supervise.State{{Name: r.name, PID: os.Getpid(), Ready: true, Since: r.began}},
@@ -127,20 +146,30 @@ func runFile(data, name string) string { return filepath.Join(data, "run", name)
 
 // writeRunFile replaces a run file atomically.
 func writeRunFile(data, name string, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
-	}
-	path := runFile(data, name)
+	return replaceFile(runFile(data, name), func(w io.Writer) error {
+		if err := json.NewEncoder(w).Encode(v); err != nil {
+			return fmt.Errorf("encode %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// replaceFile writes a file (0600) that is never seen half written. It is not
+// synced: what a power loss spoils is refused by its reader and made again.
+func replaceFile(path string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("run directory: %w", err)
+		return fmt.Errorf("directory: %w", err)
 	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return fmt.Errorf("run file: %w", err)
+	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("run file: %w", err)
+	err = errors.Join(write(f), f.Close())
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(path+".tmp"))
 	}
 	return nil
 }
@@ -202,19 +231,6 @@ func ensureTopics(ctx context.Context, cfg *config.Loaded, conn stream.Connectio
 	}
 	_, err := stream.EnsureTopics(ctx, conn, topics)
 	return err
-}
-
-// extractor builds the extractor of the configured sites.
-func extractor(env Env) (*flow.Extractor, error) {
-	keys, err := Keyring(env.Config)
-	if err != nil {
-		return nil, err
-	}
-	x, err := flow.NewExtractor(flow.Config{Keys: keys, Sites: env.Config.FlowSites()})
-	if err != nil {
-		return nil, fmt.Errorf("flow maps: %w", err)
-	}
-	return x, nil
 }
 
 // node is this machine's name in events.

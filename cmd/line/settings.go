@@ -166,10 +166,16 @@ func EnforcerConfig(cfg *config.Loaded) (enforcer.Config, error) {
 		}
 		out.Sites = append(out.Sites, site)
 	}
-	for i := range cfg.Allowlists {
-		out.Allowlists = append(out.Allowlists, allowlist(&cfg.Allowlists[i], keys))
-	}
+	out.Allowlists = allowlists(cfg, keys)
 	return out, errors.Join(errs...)
+}
+
+// allowlists returns the configured lists as an enforcer takes them.
+func allowlists(cfg *config.Loaded, keys *flow.Keyring) (out []enforcer.Allowlist) {
+	for i := range cfg.Allowlists {
+		out = append(out, allowlist(&cfg.Allowlists[i], keys))
+	}
+	return out
 }
 
 func allowlist(a *config.Allowlist, keys *flow.Keyring) enforcer.Allowlist {

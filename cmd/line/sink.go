@@ -24,22 +24,79 @@ func Sink(ctx context.Context, env Env) error {
 		if err != nil {
 			return nil, err
 		}
-		metrics, err := sinks.NewMetrics(r.metrics)
-		if err != nil {
+		s := &sinking{role: r, source: topics{conn, env}, next: make(chan []*sinks.Sink, 1)}
+		if s.counts, err = sinks.NewMetrics(r.metrics); err != nil {
 			return nil, fmt.Errorf("sink metrics: %w", err)
 		}
-		var all []*sinks.Sink
-		for i := range env.Config.Sinks {
-			s, err := newDestination(env, &env.Config.Sinks[i], topics{conn, env}, metrics)
-			if err != nil {
-				return nil, fmt.Errorf("sink %s: %w", env.Config.Sinks[i].Name, err)
-			}
-			all = append(all, s)
+		r.reload = s.putInForce
+		if err := s.putInForce(env.Config); err != nil {
+			return nil, err
 		}
-		r.group.Go(func() error { return sinks.RunAll(ctx, all...) })
-		supervise.Ready(fmt.Sprintf("%d destinations", len(all)))
-		return func() admin.Report { return admin.Report{Notes: []string{fmt.Sprintf("%d destinations", len(all))}} }, nil
+		r.group.Go(func() error { return s.run(ctx) })
+		supervise.Ready(s.describe())
+		return func() admin.Report { return admin.Report{Notes: []string{s.describe()}} }, nil
 	})
+}
+
+type sinking struct {
+	*role
+	source sinks.Source
+	counts *sinks.Metrics
+	// next holds the destinations that are to run from now on.
+	next chan []*sinks.Sink
+}
+
+func (s *sinking) describe() string { return fmt.Sprintf("%d destinations", len(s.now.Load().Sinks)) }
+
+// putInForce makes the destinations of a configuration, which replace those that
+// run: each goes on where its saved position is.
+func (s *sinking) putInForce(cfg *config.Loaded) error {
+	var all []*sinks.Sink
+	for i := range cfg.Sinks {
+		d, err := newDestination(s.Env, &cfg.Sinks[i], s.source, s.counts)
+		if err != nil {
+			return fmt.Errorf("sink %s: %w", cfg.Sinks[i].Name, err)
+		}
+		all = append(all, d)
+	}
+	select {
+	case <-s.next: // not taken up yet, and out of date
+	default:
+	}
+	s.next <- all
+	return nil
+}
+
+// run delivers until ctx ends or all destinations of the present configuration
+// fail.
+func (s *sinking) run(ctx context.Context) error {
+	var all []*sinks.Sink
+	select {
+	case all = <-s.next:
+	case <-ctx.Done():
+		return nil
+	}
+	for {
+		life, stop := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		go func() {
+			err := sinks.RunAll(life, all...)
+			if len(all) == 0 {
+				<-life.Done() // without destinations it waits for some
+			}
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			stop()
+			return err
+		case all = <-s.next:
+			stop()
+			if err := <-done; err != nil {
+				s.Log.Error("a destination did not end well before the reload", "err", err)
+			}
+		}
+	}
 }
 
 func newDestination(env Env, s *config.Sink, source sinks.Source, m *sinks.Metrics) (*sinks.Sink, error) {

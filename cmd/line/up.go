@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,6 +46,10 @@ type up struct {
 	// engineCtx ends the store after the parts: the processor hands over to it
 	// when it stops.
 	engineCtx context.Context //nolint:containedctx // a life, not a call's
+
+	// now is the configuration in force; Config is the one this began with.
+	now     atomic.Pointer[config.Loaded]
+	refused atomic.Pointer[string] // why the last reload was, nil after a good one
 
 	mu     sync.Mutex
 	engine supervise.State
@@ -135,20 +140,26 @@ func (u *up) start(ctx context.Context, g *errgroup.Group) error {
 // edges starts what faces the outside: ingress, collectors, sinks.
 func (u *up) edges(ctx context.Context) error {
 	u.endOrphan("enforce") // it served until here
-	if hasUpstream(u.Config) {
-		if err := u.part(ctx, supervise.Part{Name: "enforce", Args: u.args("enforce"), Outlive: true, StopTimeout: 40 * time.Second}); err != nil {
+	for _, p := range u.wanted(u.Config) {
+		if err := u.part(ctx, p); err != nil {
 			return err
 		}
-	}
-	if len(u.Config.Collect.AccessLogs) > 0 || u.Config.Collect.EBPF.Enabled != "off" && len(capturePorts(u.Config)) > 0 {
-		if err := u.part(ctx, supervise.Part{Name: "collect", Args: u.args("collect")}); err != nil {
-			return err
-		}
-	}
-	if len(u.Config.Sinks) > 0 {
-		return u.part(ctx, supervise.Part{Name: "sink", Args: u.args("sink")})
 	}
 	return nil
+}
+
+// wanted lists the edges that a configuration has work for.
+func (u *up) wanted(cfg *config.Loaded) (parts []supervise.Part) {
+	if hasUpstream(cfg) {
+		parts = append(parts, supervise.Part{Name: "enforce", Args: u.args("enforce"), Outlive: true, StopTimeout: 40 * time.Second})
+	}
+	if len(cfg.Collect.AccessLogs) > 0 || cfg.Collect.EBPF.Enabled != "off" && len(capturePorts(cfg)) > 0 {
+		parts = append(parts, supervise.Part{Name: "collect", Args: u.args("collect")})
+	}
+	if len(cfg.Sinks) > 0 {
+		parts = append(parts, supervise.Part{Name: "sink", Args: u.args("sink")})
+	}
+	return parts
 }
 
 func (u *up) args(command ...string) []string {
@@ -192,14 +203,12 @@ func (u *up) prepare() (release func(), err error) {
 	}
 	_ = os.Remove(runFile(data, "store.json"))
 	u.config = runFile(data, "weir.yaml")
-	// Read back what the parts will read: the flags may have named flow maps.
-	if err = u.Config.WriteFile(u.config); err == nil {
-		u.Config, err = config.Load(u.config, os.LookupEnv)
-	}
-	if err != nil {
+	// Work with what the parts will read.
+	if u.Config, err = u.stage(u.Config); err != nil {
 		_ = lock.Close()
 		return nil, err
 	}
+	u.now.Store(u.Config)
 	return func() { _ = lock.Close() }, nil
 }
 
@@ -316,6 +325,9 @@ func (u *up) status(ctx context.Context) admin.Status {
 		if !p.Ready {
 			st.Problems = append(st.Problems, fmt.Sprintf("%s is not running: %s", p.Name, p.LastExit))
 		}
+	}
+	if why := u.refused.Load(); why != nil {
+		st.Problems = append(st.Problems, *why)
 	}
 	for name, c := range u.clients() {
 		var rep admin.Report

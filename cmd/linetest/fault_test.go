@@ -150,6 +150,8 @@ func TestReload(t *testing.T) {
 	if r := c.get(t, "/item/1"); r.status != http.StatusOK {
 		t.Errorf("status %d after a refused reload, want 200", r.status)
 	}
+	write("127.70.0.1", "retention: {events: 21d}\n")
+	hangUp("reloaded; only a restart changes retention.events")
 	w.healthy(t)
 	w.stop(t)
 }

@@ -91,6 +91,18 @@ func (g *global) load() (*config.Loaded, error) {
 	return cfg, nil
 }
 
+// reload reads the configuration and checks it with the options over it.
+func (g *global) reload() (*config.Loaded, error) {
+	cfg, err := g.load()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration:\n%w", err)
+	}
+	return cfg, nil
+}
+
 // running returns a client of the weir that serves the data directory: weir up,
 // or a processor by itself, which answers the same questions.
 func (g *global) running() (*admin.Client, error) {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -74,6 +73,9 @@ func newConfig(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := line.CheckLookup(cfg.Lookup); err != nil {
+				return err
+			}
 			what := "defaults (no weir.yaml here)"
 			if len(cfg.Files) > 0 {
 				what = strings.Join(cfg.Files, ", ")
@@ -106,60 +108,6 @@ func newConfig(g *global) *cobra.Command {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", b)
-			return err
-		},
-	})
-	return cmd
-}
-
-func newAllowlists(g *global) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "allowlists", Short: "Requests that are never acted on",
-		Long: "Allowlists stand in weir.yaml (allowlists:), so that they are reviewed and\nversioned like code; SIGHUP puts changes in force. They are asked before anything\nelse.",
-	}
-	cmd.AddCommand(&cobra.Command{
-		Use: "list", Short: "List the configured allowlists", Args: cobra.NoArgs, Annotations: asTable,
-		Example: "  weir allowlists list\n  weir allowlists list -o json",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := g.load()
-			if err != nil {
-				return err
-			}
-			t := admin.Table{Columns: []string{"name", "clients", "reason", "expires"}, Rows: [][]any{}}
-			for _, a := range cfg.Allowlists {
-				expires := "never"
-				if !a.Expires.IsZero() {
-					expires = a.Expires.Format(time.RFC3339)
-				}
-				t.Rows = append(t.Rows, []any{a.Name, fmt.Sprint(a.Clients), a.Reason, expires})
-			}
-			return g.printTable(cmd, &t)
-		},
-	}, &cobra.Command{
-		Use: "test CLIENT", Short: "Which allowlist fits an address", Args: cobra.ExactArgs(1), Annotations: asObject,
-		Example: "  weir allowlists test 198.51.100.7",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := parseClient(args[0])
-			if err != nil {
-				return err
-			}
-			cfg, err := g.load()
-			if err != nil {
-				return err
-			}
-			name := line.Allowed(cfg, p.Addr())
-			if g.output == "json" {
-				err := printJSON(cmd.OutOrStdout(), map[string]any{"client": p.Addr(), "allowlist": name, "fits": name != ""})
-				if err == nil && name == "" {
-					err = &quietError{}
-				}
-				return err
-			}
-			if name == "" {
-				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "no allowlist fits %s\n", p.Addr())
-				return &quietError{}
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s fits %s\n", name, p.Addr())
 			return err
 		},
 	})

@@ -253,7 +253,7 @@ func (g *global) env(cfg *config.Loaded) (line.Env, error) {
 	if err != nil {
 		return line.Env{}, fmt.Errorf("own path: %w", err)
 	}
-	return line.Env{Config: cfg, File: g.config, Log: g.logger(os.Stderr), Version: version, Binary: binary}, nil
+	return line.Env{Config: cfg, Reload: g.reload, Log: g.logger(os.Stderr), Version: version, Binary: binary}, nil
 }
 
 // newRole makes the command of one role.
@@ -262,12 +262,9 @@ func newRole(g *global, name, short, long string, run func(context.Context, line
 		Use: name, Short: short, Long: long, Args: cobra.NoArgs,
 		Example: "  weir " + name + " -c /etc/weir/weir.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := g.load()
+			cfg, err := g.reload()
 			if err != nil {
 				return err
-			}
-			if err := cfg.Validate(); err != nil {
-				return fmt.Errorf("configuration:\n%w", err)
 			}
 			env, err := g.env(cfg)
 			if err != nil {

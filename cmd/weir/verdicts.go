@@ -141,6 +141,18 @@ var manualActions = []string{"allow", "observe", "rate_limit", "redirect", "bloc
 
 func newVerdictsAdd(g *global) *cobra.Command {
 	var r admin.VerdictRequest
+	cmd := &cobra.Command{
+		Use: "add", Short: "Add a verdict by hand", Args: cobra.NoArgs, Annotations: asObject,
+		Example: `  weir verdicts add --client 203.0.113.7 --action block --for 4h --reason "ticket 1234"
+  weir verdicts add --account alice --action observe --for 24h --reason "owner called"`,
+	}
+	g.manual(cmd, &r, "1h")
+	cmd.Flags().StringVar(&r.Action, "action", "block", strings.Join(manualActions, ", "))
+	return cmd
+}
+
+// manual makes cmd one that gives a verdict by hand; span is how long by default.
+func (g *global) manual(cmd *cobra.Command, r *admin.VerdictRequest, span string) {
 	kinds := []struct{ flag, kind, help string }{
 		{"client", "client", "client address"},
 		{"session", "session", "session value, as the application set it"},
@@ -148,54 +160,47 @@ func newVerdictsAdd(g *global) *cobra.Command {
 		{"device", "device", "device value"},
 	}
 	values := make([]string, len(kinds))
-	cmd := &cobra.Command{
-		Use: "add", Short: "Add a verdict by hand", Args: cobra.NoArgs, Annotations: asObject,
-		Example: `  weir verdicts add --client 203.0.113.7 --action block --for 4h --reason "ticket 1234"
-  weir verdicts add --account alice --action observe --for 24h --reason "owner called"`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for i, k := range kinds {
-				if values[i] == "" {
-					continue
-				}
-				if r.Kind != "" {
-					return usagef("one of --client, --session, --account, --device, not several")
-				}
-				r.Kind, r.Value = k.kind, values[i]
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		for i, k := range kinds {
+			if values[i] == "" {
+				continue
 			}
-			if r.Kind == "" {
-				return usagef("say whom: --client, --session, --account or --device")
+			if r.Kind != "" {
+				return usagef("one of --client, --session, --account, --device, not several")
 			}
-			if r.Reason == "" {
-				return usagef("--reason is required: it is what the next person on duty reads")
+			r.Kind, r.Value = k.kind, values[i]
+		}
+		if r.Kind == "" {
+			return usagef("say whom: --client, --session, --account or --device")
+		}
+		if r.Reason == "" {
+			return usagef("--reason is required: it is what the next person on duty reads")
+		}
+		if d, err := time.ParseDuration(r.For); err != nil || d <= 0 {
+			return usagef("--for %q: want a positive duration such as 4h", r.For)
+		}
+		if !slices.Contains(manualActions, r.Action) {
+			return usagef("--action %q: want %s", r.Action, strings.Join(manualActions, ", "))
+		}
+		if r.Kind == "client" {
+			p, err := parseClient(r.Value)
+			if err != nil {
+				return err
 			}
-			if d, err := time.ParseDuration(r.For); err != nil || d <= 0 {
-				return usagef("--for %q: want a positive duration such as 4h", r.For)
+			if !p.IsSingleIP() {
+				return usagef("--client %s: want one address; a network never stands alone above observe", r.Value)
 			}
-			if !slices.Contains(manualActions, r.Action) {
-				return usagef("--action %q: want %s", r.Action, strings.Join(manualActions, ", "))
-			}
-			if r.Kind == "client" {
-				p, err := parseClient(r.Value)
-				if err != nil {
-					return err
-				}
-				if !p.IsSingleIP() {
-					return usagef("--client %s: want one address; a network never stands alone above observe", r.Value)
-				}
-				r.Value = p.Addr().Unmap().String()
-			}
-			return g.changeVerdict(cmd, "/v1/verdicts", &r)
-		},
+			r.Value = p.Addr().Unmap().String()
+		}
+		return g.changeVerdict(cmd, "/v1/verdicts", r)
 	}
 	f := cmd.Flags()
 	for i, k := range kinds {
 		f.StringVar(&values[i], k.flag, "", k.help)
 	}
-	f.StringVar(&r.Action, "action", "block", strings.Join(manualActions, ", "))
-	f.StringVar(&r.For, "for", "1h", "how long")
+	f.StringVar(&r.For, "for", span, "how long")
 	f.StringVar(&r.Reason, "reason", "", "why (required)")
 	f.StringVar(&r.Site, "site", "", "site (default: the only one)")
-	return cmd
 }
 
 func newVerdictsRevoke(g *global) *cobra.Command {
