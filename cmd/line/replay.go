@@ -37,7 +37,13 @@ func NewReplay(opt ReplayOptions) (*ReplayParts, error) {
 	keys, err := flow.NewKeyring(flow.PublicKey)
 	decide := enforcer.Config{}
 	var sites []flow.Site
+	var known lookup // without verification by name: a replay asks no network
 	if opt.Config != nil {
+		data, err := loadLookup(opt.Config.Lookup)
+		if err != nil {
+			return nil, err
+		}
+		known.data.Store(data)
 		if keys, err = Keyring(opt.Config); err != nil {
 			return nil, err
 		}
@@ -57,7 +63,7 @@ func NewReplay(opt ReplayOptions) (*ReplayParts, error) {
 		}
 	}
 	p := &ReplayParts{Engine: baseline.New(baseline.Config{Mode: opt.Mode})}
-	if p.Extractor, err = flow.NewExtractor(flow.Config{Keys: keys, Sites: sites}); err != nil {
+	if p.Extractor, err = flow.NewExtractor(flow.Config{Keys: keys, Sites: sites, Lookup: known.find}); err != nil {
 		return nil, fmt.Errorf("flow maps: %w", err)
 	}
 	if p.Decider, err = enforcer.New(decide, nil, nil); err != nil {

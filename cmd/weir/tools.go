@@ -66,14 +66,14 @@ func newConfig(g *global) *cobra.Command {
 				g.config = args[0]
 			}
 			cfg, err := g.load()
+			if err == nil {
+				err = line.CheckLookup(cfg.Lookup)
+			}
 			if err != nil && g.output == "json" {
 				faults := strings.Split(strings.TrimPrefix(err.Error(), "configuration: "), "\n")
 				return errors.Join(printJSON(cmd.OutOrStdout(), map[string]any{"valid": false, "faults": faults}), &quietError{})
 			}
 			if err != nil {
-				return err
-			}
-			if err := line.CheckLookup(cfg.Lookup); err != nil {
 				return err
 			}
 			what := "defaults (no weir.yaml here)"
