@@ -42,7 +42,7 @@ func (e *Engine) publish(s *site, in *feature.Input, touched []threat.Touched, p
 		}
 		c.End = pos0(pos)
 		if t.Allowed >= event.ActionObserve {
-			e.consider(s, in, c, t.Facts, t.Allowed, t.Cap)
+			e.consider(s, in, t)
 		}
 	}
 	if in.Conduct.Flagged != 0 {
@@ -80,12 +80,13 @@ next:
 				act = min(event.ActionBlock, facts[i].Strongest)
 			}
 		}
-		e.consider(s, in, c, &facts[i], act, "")
+		e.consider(s, in, &threat.Touched{Case: c, Facts: &facts[i], Allowed: act})
 	}
 }
 
 // consider publishes a first verdict, an escalation, or a revision that is due.
-func (e *Engine) consider(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, act event.Action, why string) {
+func (e *Engine) consider(s *site, in *feature.Input, t *threat.Touched) {
+	c, f, act, why := t.Case, t.Facts, t.Allowed, t.Cap
 	inForce := c.Revision > 0 && c.Expires >= in.Now
 	if inForce && act < c.Action {
 		act = c.Action
@@ -97,7 +98,7 @@ func (e *Engine) consider(s *site, in *feature.Input, c *threat.Case, f *threat.
 		return // nothing is enforced, so that nothing is lost between two leases
 	}
 	known := inForce && e.known(in, c)
-	fresh, named := e.bind(in, c), c.Named|e.named(c)
+	fresh, named := e.bind(in, t), c.Named|e.named(c)
 	if inForce && act == c.Action && !due(in, c, fresh, known, named != c.Named) || c.BindCount == 0 {
 		return
 	}
@@ -145,15 +146,15 @@ func idText(id [2]uint64) string {
 
 // bind remembers what the event carries, as far as it may stand alone or
 // together, and says whether anything is new.
-func (e *Engine) bind(in *feature.Input, c *threat.Case) bool {
-	switch c.Subject {
+func (e *Engine) bind(in *feature.Input, t *threat.Touched) bool {
+	switch t.Case.Subject {
 	case threat.Actor:
-		return e.bindActor(in, c)
+		return e.bindActor(in, t)
 	case threat.Object:
-		return e.bindObject(in, c)
+		return e.bindObject(in, t.Case)
 	default:
 	}
-	return e.bindTool(in, c)
+	return e.bindTool(in, t.Case)
 }
 
 // shared is how many proved owners use a value.
@@ -169,11 +170,28 @@ func (e *Engine) anyOwner(in *feature.Input) bool {
 		e.shared(in, actor.Joint, uint64(k[event.KindClientFingerprint])) > 0
 }
 
-func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
+// acquainted is how long before the first evidence a value must have been on the
+// site to count as a visitor of its own, in seconds.
+const acquainted = 6 * 3600
+
+// guilty says that a value may be bound because the event carried it: it came to
+// the site with the campaign, or this very event adds to the case. What the site
+// knew before and what merely led to the same actor stays free: a customer's
+// browser behind the line that a bot rents.
+func (e *Engine) guilty(in *feature.Input, t *threat.Touched, kind actor.Type, v event.Hash) bool {
+	return v == 0 || t.Raised || e.resolver.Since(in.SiteIndex, kind, uint64(v))+acquainted > t.Case.First
+}
+
+func (e *Engine) bindActor(in *feature.Input, t *threat.Touched) bool {
+	c := t.Case
 	k := &in.Event.Keys
 	fresh := false
 	if !in.Resolution.Strong() && (in.Resolution.Familiarity == actor.Familiar || e.anyOwner(in)) {
 		return false // an owner at home, whom a place or a program has brought here
+	}
+	session, device := k[event.KindSession], k[event.KindDevice]
+	if !e.guilty(in, t, actor.Session, session) || !e.guilty(in, t, actor.Device, device) {
+		return false
 	}
 	add := func(kind, with event.Kind, v, w event.Hash, owner uint64) {
 		if v == 0 || with != event.NumKinds && w == 0 {
@@ -186,7 +204,6 @@ func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 		fresh = c.Bind(b) || fresh
 	}
 	alone := event.NumKinds
-	session, device := k[event.KindSession], k[event.KindDevice]
 	template, finger := k[event.KindRequestTemplate], k[event.KindFingerprint]
 	limit := uint32(3)
 	if !in.Resolution.Strong() {
@@ -202,14 +219,16 @@ func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 		add(event.KindSession, alone, in.Event.NewSession, 0, 0)
 	}
 	if a := k[event.KindAccount]; a != 0 && uint64(a) == in.Identity.Own && in.Resolution.Familiarity == actor.Familiar &&
-		in.Conduct.Owners.Bits() <= 1 && in.Resolution.Types&(1<<actor.Session|1<<actor.Device) != 0 {
+		in.Conduct.Owners.Bits() <= 1 && in.Resolution.Types&(1<<actor.Session|1<<actor.Device) != 0 && e.guilty(in, t, actor.Owned, a) {
 		add(event.KindAccount, alone, a, 0, 0)
 	}
-	switch owners := e.shared(in, actor.Joint, uint64(k[event.KindClientFingerprint])); {
-	case owners <= 2:
-		add(event.KindClientFingerprint, alone, k[event.KindClientFingerprint], 0, 0)
+	joint := k[event.KindClientFingerprint]
+	switch owners := e.shared(in, actor.Joint, uint64(joint)); {
+	case !e.guilty(in, t, actor.Joint, joint):
+	case owners <= 2 && e.resolver.Since(in.SiteIndex, actor.Joint, uint64(joint))+acquainted > c.First:
+		add(event.KindClientFingerprint, alone, joint, 0, 0)
 	case owners <= 8:
-		add(event.KindClientFingerprint, event.KindRequestTemplate, k[event.KindClientFingerprint], template, 0)
+		add(event.KindClientFingerprint, event.KindRequestTemplate, joint, template, 0)
 	}
 	if in.Conduct.Agents.Bits() >= 3 && e.shared(in, actor.Client, uint64(k[event.KindClient])) == 0 {
 		add(event.KindClient, event.KindRequestTemplate, k[event.KindClient], template, 0)
@@ -222,8 +241,8 @@ func (e *Engine) bindActor(in *feature.Input, c *threat.Case) bool {
 			add(event.KindRequestTemplate, alone, template, 0, 0)
 		}
 	}
-	if t := k[event.KindTargetAccount]; t != 0 && template != 0 {
-		add(event.KindTargetAccount, alone, t, 0, uint64(in.Event.Claimed))
+	if target := k[event.KindTargetAccount]; target != 0 && template != 0 {
+		add(event.KindTargetAccount, alone, target, 0, uint64(in.Event.Claimed))
 		fresh = c.Bind(threat.Bound{Value: uint64(template), At: in.Sec, Kind: threat.KindTemplates}) || fresh
 	}
 	return fresh
@@ -264,9 +283,14 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 			WithKind: uint8(event.KindRequestTemplate), With: uint64(k[event.KindRequestTemplate]),
 		})
 	}
-	f := k[event.KindFingerprint]
-	if f == 0 {
+	f, template := k[event.KindFingerprint], k[event.KindRequestTemplate]
+	if f == 0 || template == 0 {
 		return false
 	}
-	return c.Bind(threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)})
+	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}
+	if c.Score() < threat.BarBlock || in.ByTool.Clients.Bits() < 8 {
+		// Until there is no doubt, only what does the same in the same form.
+		b.WithKind, b.With = uint8(event.KindRequestTemplate), uint64(template)
+	}
+	return c.Bind(b)
 }

@@ -178,11 +178,22 @@ func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int3
 			continue
 		}
 		tag := uint32(sketch.Join(q.Joint, sketch.Join(q.Claimed, uint64(c.types))))
+		if c.types&strong == 0 && (a.settled(q.Now) || b.settled(q.Now)) {
+			r.stats.Refused++
+			continue
+		}
 		if post >= attachAt-1000 && r.accumulate(i, c.actor, post, q.Now, tag) {
 			r.merge(i, c.actor)
 		}
 	}
 	return i
+}
+
+// settled says that a visitor came back on a later day with its own cookie and
+// was never joined with another: it has an identity to defend as an owner has,
+// though it never logged in.
+func (a *Actor) settled(now uint32) bool {
+	return a.Merges == 0 && a.Returned >= 2 && now-min(now, a.First) > 86400
 }
 
 // accumulate adds evidence that two actors are one; repeating the same evidence

@@ -39,6 +39,9 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 	}
 	if !ans.Refused {
 		r.prove(q, res, ans, a)
+		if ans.Trusted {
+			r.vouch(q)
+		}
 	}
 	r.handOut(q, res.Actor, a)
 	if q.Session != 0 && !q.SessionGuessed && a.session == uint32(q.Session) && a.Returned < 255 {
@@ -139,6 +142,17 @@ func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
 	}
 }
 
+// vouch counts a browser that came back with its cookie on a later day among
+// the owners of its program: rare software that nobody logs in with is no tool.
+func (r *Resolver) vouch(q *Request) {
+	for _, t := range [...]Type{Device, Session} {
+		if row := r.row(t); row != nil && (t == Device || !q.SessionGuessed) && q.Now-min(q.Now, row.First) > 86400 {
+			r.ownAll(row.Key, epochOf(q.Now), Fingerprint)
+			return
+		}
+	}
+}
+
 func (r *Resolver) ownAll(account uint64, epoch uint8, types ...Type) {
 	for _, t := range types {
 		if row := r.row(t); row != nil {
@@ -211,6 +225,14 @@ func (r *Resolver) Shared(site uint16, t Type, v uint64, now uint32) uint32 {
 		n += uint32(row.Val.flips) / 2
 	}
 	return n
+}
+
+// Since is when a value was first seen, in seconds; 0 when it is not known.
+func (r *Resolver) Since(site uint16, t Type, v uint64) uint32 {
+	if row := r.ids.Find(typed(site, t, v)); v != 0 && row != nil {
+		return row.First
+	}
+	return 0
 }
 
 // Unexplained is how many attempts carried a value that no proved owner

@@ -7,10 +7,9 @@ const ways = 4
 // snapshots as they lie in memory, and the collector need not scan them.
 type Row[V any] struct {
 	Key uint64
-	// Seen is when the row was last used, in seconds.
-	Seen  uint32
-	Spare uint32
-	Val   V
+	// Seen is when the row was last used, First when it came in, in seconds.
+	Seen, First uint32
+	Val         V
 }
 
 // Table is a fixed-size, 4-way set-associative map from non-zero 64-bit keys.
@@ -87,7 +86,7 @@ func (t *Table[V]) GetAt(key uint64, now uint32) (at int, fresh bool) {
 	} else {
 		t.used++
 	}
-	*r = Row[V]{Key: key, Seen: now}
+	*r = Row[V]{Key: key, Seen: now, First: now}
 	return at + oldest, true
 }
 

@@ -29,7 +29,9 @@ type Touched struct {
 	// bound, empty when none.
 	Allowed event.Action
 	Cap     string
-	key     uint64
+	// Raised: the event itself has added to the case.
+	Raised bool
+	key    uint64
 }
 
 // NewSet makes a set of detectors with room for so many cases.
@@ -185,7 +187,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	if in.Teach && sub == Actor {
 		c.TaughtUntil, c.TaughtRate = in.Sec, max(c.TaughtRate, rate(in))
 	}
-	t := Touched{Case: c, Facts: &s.facts[i], key: key}
+	t := Touched{Case: c, Facts: &s.facts[i], key: key, Raised: sum > 0}
 	t.Allowed, t.Cap = s.allowed(i, c, score)
 	s.touched = append(s.touched, t)
 }
