@@ -13,17 +13,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-
+	"github.com/weirproject/weir/baseline"
 	"github.com/weirproject/weir/bench/traffic"
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/store/clickhouse"
 	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/broker"
-	"github.com/weirproject/weir/stream/wire"
 )
 
 const (
@@ -245,7 +244,7 @@ func (in *installation) rows(ctx context.Context) (int64, error) {
 // lineFloor inserts the rows that are on the log once more, as Arrow streams
 // made beforehand.
 func lineFloor(ctx context.Context, up *installation, res *result, n int64) error {
-	bodies, rows, err := up.bodies(ctx, min(n, floorMost))
+	bodies, rows, err := up.bodies(ctx, filepath.Join(up.data, "floor"), min(n, floorMost))
 	if err != nil {
 		return fmt.Errorf("make Arrow streams of the log: %w", err)
 	}
@@ -298,9 +297,37 @@ func (in *installation) openStore() (*clickhouse.Store, error) {
 	}, slog.New(slog.DiscardHandler))
 }
 
-// bodies reads up to most events from the end of the log and stitches them into
-// insert bodies.
-func (in *installation) bodies(ctx context.Context, most int64) (out [][]byte, rows int64, err error) {
+// collecting is a stream.Store that keeps insert bodies instead of sending them.
+type collecting struct {
+	mu     sync.Mutex
+	bodies [][]byte
+	rows   int64
+	most   int64
+	full   context.CancelFunc
+}
+
+// Insert implements stream.Store.
+func (c *collecting) Insert(_ context.Context, _ string, b *stream.Batch) error {
+	var body bytes.Buffer
+	n, err := b.WriteArrow(&body)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rows < c.most {
+		c.bodies = append(c.bodies, body.Bytes())
+		c.rows += int64(n)
+	}
+	if c.rows >= c.most {
+		c.full()
+	}
+	return nil
+}
+
+// bodies makes insert bodies of the first most events on the log, the engine's
+// actors and routes included, in the way the processor does but for its pace.
+func (in *installation) bodies(ctx context.Context, scratch string, most int64) (out [][]byte, rows int64, err error) {
 	dir := filepath.Join(in.data, "kafka")
 	ready, err := broker.ReadReady(dir)
 	if err != nil {
@@ -311,78 +338,27 @@ func (in *installation) bodies(ctx context.Context, most int64) (out [][]byte, r
 		return nil, 0, err
 	}
 	conn := stream.Connection{Brokers: []string{ready.Address}, ClientID: "bench", SASL: &stream.SASL{Mechanism: "SCRAM-SHA-256", User: login.User, Password: login.Password}}
-	ranges, err := offsets(ctx, conn, stream.TopicEvents)
+	ctx, cancel := context.WithTimeout(ctx, lineDrainTime)
+	defer cancel()
+	done, full := context.WithCancel(ctx)
+	c := &collecting{most: most, full: full}
+	name := "bench-" + filepath.Base(scratch) // of the group and of the topic that takes the verdicts
+	g, err := stream.NewGroup(stream.GroupConfig{
+		Connection: conn, Group: name, VerdictTopic: name, Snapshots: stream.NewDirectory(scratch), Store: c,
+		NewEngine: func(int32) stream.Engine { return observing{baseline.New(baseline.Config{Entities: 1 << 19})} },
+		FlushRows: floorRows, FlushInterval: 10 * time.Second, SnapshotInterval: time.Hour, SnapshotEvents: 1 << 40, Leave: true,
+		Log: slog.New(slog.DiscardHandler),
+	}, nil)
 	if err != nil {
 		return nil, 0, err
 	}
-	var body bytes.Buffer
-	st := wire.NewStitcher(&body)
-	dec := wire.NewDecoder(wire.Limits{})
-	cut := func() error {
-		if err := st.Close(); err != nil {
-			return err
-		}
-		out = append(out, bytes.Clone(body.Bytes()))
-		body.Reset()
-		st.Reset(&body)
-		return nil
+	if err := makeTopic(ctx, conn, name); err != nil {
+		return nil, 0, err
 	}
-	for p, r := range ranges {
-		got := int64(0)
-		err := stream.ReadRange(ctx, conn, stream.TopicEvents, p, r[0], r[1], func(rec *stream.Record) error {
-			if got >= most/int64(len(ranges)) {
-				return nil
-			}
-			info, err := wire.ParseInfo(rec.Headers)
-			if err != nil || info.Kind != wire.KindEvents {
-				return err
-			}
-			b, err := dec.Decode(info, rec.Value)
-			if err != nil {
-				return err
-			}
-			if err := st.Add(b, p, rec.Offset, nil, nil); err != nil {
-				return err
-			}
-			rows, got = rows+int64(b.Len()), got+int64(b.Len())
-			if st.Rows() >= floorRows {
-				return cut()
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, 0, err
-		}
+	if err := g.Run(done); err != nil {
+		return nil, 0, err
 	}
-	if st.Rows() > 0 {
-		err = cut()
-	}
-	return out, rows, err
-}
-
-// offsets are the first and the end offset of each partition.
-func offsets(ctx context.Context, conn stream.Connection, topic string) (map[int32][2]int64, error) {
-	cl, err := client(conn)
-	if err != nil {
-		return nil, err
-	}
-	defer cl.Close()
-	adm := kadm.NewClient(cl)
-	first, err := adm.ListStartOffsets(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	end, err := adm.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	out := map[int32][2]int64{}
-	end.Each(func(o kadm.ListedOffset) {
-		if from, ok := first.Lookup(topic, o.Partition); ok && o.Offset > from.Offset {
-			out[o.Partition] = [2]int64{from.Offset, o.Offset}
-		}
-	})
-	return out, nil
+	return c.bodies, c.rows, ctx.Err()
 }
 
 func readJSON(path string, v any) error {

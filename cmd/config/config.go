@@ -55,7 +55,7 @@ type Kafka struct {
 	TLS     TLS      `yaml:"tls" doc:"TLS towards the brokers"`
 	SASL    SASL     `yaml:"sasl" doc:"authentication"`
 	// Partitions and Replicas apply to topics that weir creates.
-	Partitions int `yaml:"partitions" doc:"partitions of topics that weir creates; 0 is 8 on brokers and 4 embedded"`
+	Partitions int `yaml:"partitions" doc:"partitions of topics that weir creates; 0 is 8 on brokers and 1 embedded"`
 	Replicas   int `yaml:"replicas" doc:"replicas of topics that weir creates; 0 is the brokers' default"`
 }
 

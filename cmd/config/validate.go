@@ -90,8 +90,11 @@ func (c *Config) checkEngines(k *checker) {
 	if p := c.ClickHouse.EmbeddedHTTP; p < 0 || p > 65535 {
 		k.fault("clickhouse.embeddedHTTP", "%d is no port", p)
 	}
-	if c.Kafka.Partitions < 0 || c.Kafka.Partitions > 4096 {
-		k.fault("kafka.partitions", "%d is not between 0 and 4096", c.Kafka.Partitions)
+	if c.Kafka.Partitions < 0 || c.Kafka.Partitions > 1024 {
+		k.fault("kafka.partitions", "%d is not between 0 and 1024", c.Kafka.Partitions)
+	}
+	if c.Kafka.Replicas < 0 || c.Kafka.Replicas > 15 {
+		k.fault("kafka.replicas", "%d is not between 0 and 15", c.Kafka.Replicas)
 	}
 	if c.Kafka.Replicas < 0 || c.Kafka.Replicas > 100 {
 		k.fault("kafka.replicas", "%d is not between 0 and 100", c.Kafka.Replicas)

@@ -58,7 +58,7 @@ sites. Everything listens on the loopback interface unless told otherwise.`,
 	fl.StringVar(&f.clickhouse, "clickhouse", "", "a ClickHouse server, host:port (default: the embedded engine)")
 	fl.StringVar(&f.admin, "admin", "", "address of the read-only admin listener (default 127.0.0.1:6060)")
 	fl.BoolVar(&f.demo, "demo", false, "run the demo shop, its people and its bot")
-	fl.IntVar(&f.partitions, "partitions", 0, "partitions of each topic, when they are made (default 4)")
+	fl.IntVar(&f.partitions, "partitions", 0, "partitions of each topic, when they are made (default 1, on brokers 8)")
 	return cmd
 }
 

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -226,9 +227,9 @@ func ensure(t *testing.T, cl *kgo.Client, cfg TopicsConfig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := max(cfg.Partitions, 1)
-	if cfg.Partitions == 0 {
-		want = 4
+	want := cfg.Partitions
+	if want == 0 {
+		want = DefaultPartitions
 	}
 	for _, topic := range topicShares {
 		if got[topic.name] != want {
@@ -367,6 +368,28 @@ func TestRetentionDropsTheOldestAndNeverResetsOffsets(t *testing.T) {
 		n, end = n+1, end+1
 		if recs := consume(t, p, end-1, 1); !strings.HasPrefix(string(recs[0].Value), fmt.Sprintf("record %d ", n-1)) {
 			t.Fatalf("record %d is %.20q", end-1, recs[0].Value)
+		}
+	}
+}
+
+// An installation keeps the partitions it was made with when the default has
+// changed since, and its log the size it may have.
+func TestExistingTopicsKeepTheirPartitionsAndShareTheSize(t *testing.T) {
+	p := launch(t, childConfig{Dir: t.TempDir()})
+	cl := p.client(t)
+	const size = 512 << 20
+	ensure(t, cl, TopicsConfig{Partitions: 4, LogBytes: size})
+	got, err := EnsureTopics(testContext(t), cl, TopicsConfig{LogBytes: size, Manage: true})
+	if err != nil || got["weir.events"] != 4 {
+		t.Fatalf("partitions %v, %v; want 4 of weir.events", got, err)
+	}
+	configs, err := kadm.NewClient(cl).DescribeTopicConfigs(testContext(t), "weir.events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range configs[0].Configs {
+		if want := strconv.Itoa(size / 100 * 80 / 4); c.Key == "retention.bytes" && c.MaybeValue() != want {
+			t.Fatalf("retention.bytes %s of each of 4 partitions, want %s", c.MaybeValue(), want)
 		}
 	}
 }
