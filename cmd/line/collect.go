@@ -107,7 +107,10 @@ func (c *collecting) runKernel(ctx context.Context) error {
 		return nil
 	}
 	c.kernel.Store(k)
-	return k.Run(ctx, func(x *flow.Exchange) { c.take(x) })
+	return k.Run(ctx, func(x *flow.Exchange) {
+		clamp(x)
+		c.take(x)
+	})
 }
 
 func (c *collecting) note(s string) { c.kernelErr.Store(&s) }
@@ -118,13 +121,18 @@ const (
 	maxAhead = 5 * time.Minute
 )
 
-// take makes the event of an exchange and sends it.
-func (c *collecting) take(x *flow.Exchange) {
+// clamp holds a captured exchange's time near the present; followed logs do so
+// themselves.
+func clamp(x *flow.Exchange) {
 	now := time.Now()
 	if x.Flags&event.FlagClockClamped == 0 && (x.Time.Before(now.Add(-maxLate)) || x.Time.After(now.Add(maxAhead))) {
 		x.Time = now
 		x.Flags |= event.FlagClockClamped
 	}
+}
+
+// take makes the event of an exchange and sends it.
+func (c *collecting) take(x *flow.Exchange) {
 	var ev event.Event
 	c.capture.Begin(x, &ev)
 	c.capture.End(x, &ev)

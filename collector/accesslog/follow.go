@@ -89,6 +89,8 @@ type Follower struct {
 	lines  *lineReader
 	pos    position
 	fileID string // see firstLineHash
+	// named is the part of an id before the offset.
+	named []byte
 	// skipping: the start of an overlong line was dropped, its end is to come.
 	skipping bool
 	// modified is the file's time at the last look: content of the same length
@@ -344,7 +346,7 @@ func (f *Follower) line(l line) {
 		}
 		return
 	}
-	f.metrics.lines.WithLabelValues("parsed").Inc()
+	f.metrics.parsed.Inc()
 	x := &f.x
 	if f.cfg.Site != "" {
 		x.Site = f.cfg.Site
@@ -355,14 +357,14 @@ func (f *Follower) line(l line) {
 }
 
 // id names the line at an offset, the same at each reading: "access.log@", the
-// file by its first line, ":" and the offset.
+// file by its first line, ":" and the offset. It is valid until the next call.
 func (f *Follower) id(at int64) []byte {
 	if f.fileID == "" {
 		f.fileID = firstLineHash(f.file)
+		f.named = append(append(f.named[:0], baseName(f.cfg.Path)...), '@')
+		f.named = append(append(f.named, f.fileID...), ':')
 	}
-	id := append(make([]byte, 0, 64), baseName(f.cfg.Path)...)
-	id = append(append(append(id, '@'), f.fileID...), ':')
-	return strconv.AppendInt(id, at, 10)
+	return strconv.AppendInt(f.named, at, 10)
 }
 
 // clamp holds a live event's time near the present (CONTRACTS.md section 5).

@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // Metrics count the lines of all followed logs.
 type Metrics struct {
 	lines   *prometheus.CounterVec
+	parsed  prometheus.Counter // one of lines
 	changes *prometheus.CounterVec
 	clamped prometheus.Counter
 }
@@ -22,7 +23,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "weir_accesslog_clamped_times_total", Help: "Lines whose time was outside -24 h / +5 m.",
 		}),
 	}
-	for _, r := range []string{"parsed", "syntax", "value", "long"} {
+	m.parsed = m.lines.WithLabelValues("parsed")
+	for _, r := range []string{"syntax", "value", "long"} {
 		m.lines.WithLabelValues(r)
 	}
 	for _, k := range []string{"renamed", "truncated", "missed"} {

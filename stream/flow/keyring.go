@@ -318,16 +318,13 @@ func (c *cache) id(b []byte) cacheID {
 func (c *cache) get(id cacheID) (uint64, bool) {
 	s := &c.shards[id[1]%cacheShards]
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	set := &s.set[id[1]/cacheShards%cacheSets]
-	if set[0].id == id {
-		return set[0].value, true
-	}
 	if set[1].id == id {
 		set[0], set[1] = set[1], set[0]
-		return set[0].value, true
 	}
-	return 0, false
+	first := set[0]
+	s.mu.Unlock()
+	return first.value, first.id == id
 }
 
 func (c *cache) put(id cacheID, value uint64) {

@@ -16,18 +16,41 @@ import (
 // MaxExchangeLine bounds one line of an exchange file, in bytes.
 const MaxExchangeLine = 1 << 20
 
-// exchangeFields are the keys of a recorded exchange (CONTRACTS.md section 6);
-// the first six are required.
+// exchangeFields are the keys of a recorded exchange (CONTRACTS.md section 6),
+// in the order of the constants; the first six are required.
 var exchangeFields = []string{
 	"id", "time", "client", "method", "target", "status", "tls", "host", "protocol", "headers", "body", "body_base64",
 	"body_truncated", "response_headers", "response_body", "response_body_base64", "request_bytes", "response_bytes",
 	"duration_us",
 }
 
-const requiredFields = 6
+const (
+	fieldID = iota
+	fieldTime
+	fieldClient
+	fieldMethod
+	fieldTarget
+	fieldStatus
+	fieldTLS
+	fieldHost
+	fieldProtocol
+	fieldHeaders
+	fieldBody
+	fieldBodyBase64
+	fieldBodyTruncated
+	fieldResponseHeaders
+	fieldResponseBody
+	fieldResponseBodyBase64
+	fieldRequestBytes
+	fieldResponseBytes
+	fieldDuration
+	numFields
+	requiredFields = fieldStatus + 1
+)
 
 // ParseExchange reads one line of an exchange file into x, overwriting it but
-// reusing its slices. Everything in x is a copy: the line may be reused. An
+// reusing its slices. Everything in x is a copy, its strings cut from one: the
+// line may be reused. An
 // unknown or repeated key, a value of the wrong kind or out of range is an
 // error that names the key; x is then not usable. Source is SourceReplay.
 func ParseExchange(line []byte, x *Exchange) error {
@@ -38,7 +61,7 @@ func ParseExchange(line []byte, x *Exchange) error {
 		Source: event.SourceReplay, Headers: x.Headers[:0], ResponseHeaders: x.ResponseHeaders[:0],
 		Body: x.Body[:0], ResponseBody: x.ResponseBody[:0],
 	}
-	l := lexer{b: line}
+	l := lexer{b: line, all: string(line)}
 	if err := l.expect('{'); err != nil {
 		return err
 	}
@@ -62,16 +85,12 @@ func ParseExchange(line []byte, x *Exchange) error {
 			return fmt.Errorf("key %q is required", name)
 		}
 	}
-	if both(seen, "body", "body_base64") || both(seen, "response_body", "response_body_base64") {
+	const request, response = 1<<fieldBody | 1<<fieldBodyBase64, 1<<fieldResponseBody | 1<<fieldResponseBodyBase64
+	if seen&request == request || seen&response == response {
 		return errors.New("a body stands both as text and as base64")
 	}
-	x.HeadersKnown = both(seen, "headers", "headers")
+	x.HeadersKnown = seen&(1<<fieldHeaders) != 0
 	return nil
-}
-
-func both(seen uint32, a, b string) bool {
-	i, j := slices.Index(exchangeFields, a), slices.Index(exchangeFields, b)
-	return seen&(1<<i) != 0 && seen&(1<<j) != 0
 }
 
 func parseMember(l *lexer, x *Exchange, seen *uint32) error {
@@ -82,13 +101,7 @@ func parseMember(l *lexer, x *Exchange, seen *uint32) error {
 	if escaped {
 		raw = []byte(unquote(raw))
 	}
-	i := -1
-	for j, name := range exchangeFields {
-		if string(raw) == name {
-			i = j
-			break
-		}
-	}
+	i := l.key(raw)
 	if i < 0 {
 		name, _ := clean(string(raw), 64)
 		return l.fail("key %q is not known%s", name, Nearest(name, exchangeFields))
@@ -101,49 +114,65 @@ func parseMember(l *lexer, x *Exchange, seen *uint32) error {
 	if err := l.expect(':'); err != nil {
 		return err
 	}
-	if err := parseExchangeField(l, x, name); err != nil {
+	if err := parseExchangeField(l, x, i); err != nil {
 		return fmt.Errorf("key %q: %w", name, err)
 	}
+	l.next = i + 1
 	return nil
 }
 
-func parseExchangeField(l *lexer, x *Exchange, name string) (err error) {
-	switch name {
-	case "id":
+// key finds the number of a key, -1 for an unknown one. Writers keep an order,
+// mostly ours, so the search begins after the last key.
+func (l *lexer) key(raw []byte) int {
+	for n := range numFields {
+		i := l.next + n
+		if i >= numFields {
+			i -= numFields
+		}
+		if string(raw) == exchangeFields[i] {
+			return i
+		}
+	}
+	return -1
+}
+
+func parseExchangeField(l *lexer, x *Exchange, key int) (err error) {
+	switch key {
+	case fieldID:
 		x.ID, err = l.bounded(1, 128)
-	case "time":
+	case fieldTime:
 		x.Time, err = l.timestamp()
-	case "client":
+	case fieldClient:
 		x.Client, err = l.client()
-	case "method":
+	case fieldMethod:
 		x.Method, err = l.bounded(1, 64)
-	case "target":
+	case fieldTarget:
 		x.Target, err = l.bounded(1, MaxExchangeLine)
-	case "host":
+	case fieldHost:
 		x.Host, err = l.bounded(0, 1024)
-	case "protocol":
+	case fieldProtocol:
 		x.Protocol, err = l.bounded(0, 16)
-	case "status":
+	case fieldStatus:
 		var n int64
 		n, err = l.integer(999)
 		x.Status = int(n)
-	case "tls":
+	case fieldTLS:
 		err = l.tls(&x.TLS)
-	case "headers":
+	case fieldHeaders:
 		x.Headers, err = l.fields(x.Headers)
-	case "response_headers":
+	case fieldResponseHeaders:
 		x.ResponseHeaders, err = l.fields(x.ResponseHeaders)
-	case "body", "body_base64":
-		x.Body, err = l.bytes(x.Body, name == "body_base64")
-	case "response_body", "response_body_base64":
-		x.ResponseBody, err = l.bytes(x.ResponseBody, name == "response_body_base64")
-	case "body_truncated":
+	case fieldBody, fieldBodyBase64:
+		x.Body, err = l.bytes(x.Body, key == fieldBodyBase64)
+	case fieldResponseBody, fieldResponseBodyBase64:
+		x.ResponseBody, err = l.bytes(x.ResponseBody, key == fieldResponseBodyBase64)
+	case fieldBodyTruncated:
 		x.BodyTruncated, err = l.boolean()
-	case "request_bytes":
+	case fieldRequestBytes:
 		x.RequestBytes, err = l.integer(1 << 50)
-	case "response_bytes":
+	case fieldResponseBytes:
 		x.ResponseBytes, err = l.integer(1 << 50)
-	case "duration_us":
+	case fieldDuration:
 		var n int64
 		n, err = l.integer(int64(7 * 24 * time.Hour / time.Microsecond))
 		x.Duration = time.Duration(n) * time.Microsecond
@@ -162,6 +191,9 @@ func (l *lexer) bounded(low, high int) (string, error) {
 
 // integer reads a whole number of 0 to high.
 func (l *lexer) integer(high int64) (int64, error) {
+	if n, ok := l.digits(high); ok {
+		return n, nil
+	}
 	raw, err := l.number()
 	if err != nil {
 		return 0, err
@@ -171,6 +203,20 @@ func (l *lexer) integer(high int64) (int64, error) {
 		return 0, fmt.Errorf("%.32s is no whole number between 0 and %d", raw, high)
 	}
 	return n, nil
+}
+
+// digits reads a whole number of 0 to high that a comma or brace follows; of
+// anything else it reads nothing.
+func (l *lexer) digits(high int64) (n int64, ok bool) {
+	i := l.i
+	for ; i < len(l.b) && i < l.i+16 && l.b[i] >= '0' && l.b[i] <= '9'; i++ {
+		n = n*10 + int64(l.b[i]-'0')
+	}
+	if i == l.i || i == len(l.b) || l.b[i] != ',' && l.b[i] != '}' || l.b[l.i] == '0' && i > l.i+1 || n > high {
+		return 0, false
+	}
+	l.i = i
+	return n, true
 }
 
 func (l *lexer) boolean() (bool, error) {
@@ -186,7 +232,7 @@ func (l *lexer) timestamp() (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	t, err := time.Parse(time.RFC3339Nano, string(raw))
+	t, err := time.Parse(time.RFC3339Nano, l.cut(raw))
 	if err != nil {
 		return t, fmt.Errorf("%.40q is no RFC 3339 time such as 2026-03-02T09:15:00.123456Z", raw)
 	}
@@ -205,7 +251,7 @@ func (l *lexer) client() (netip.AddrPort, error) {
 	if len(raw) > 64 {
 		return netip.AddrPort{}, fmt.Errorf("%d bytes are no address", len(raw))
 	}
-	s := string(raw)
+	s := l.cut(raw)
 	if a, err := netip.ParseAddrPort(s); err == nil {
 		return a, nil
 	}
@@ -310,7 +356,7 @@ func (l *lexer) bytes(into []byte, coded bool) ([]byte, error) {
 		}
 		return base64.StdEncoding.AppendDecode(into, raw)
 	case escaped:
-		return append(into, unquote(raw)...), nil
+		return appendUnquoted(into, raw), nil
 	default:
 		return append(into, raw...), nil
 	}

@@ -26,9 +26,6 @@ var sourceNames = [numSources]string{
 	"body", "form", "query", "path", "header", "cookie", "response_body", "response_header", "set_cookie",
 }
 
-// SelectorSources lists the sources that a selector may name.
-func SelectorSources() []string { return slices.Clone(sourceNames[:]) }
-
 func (s source) inResponse() bool { return s >= fromResponseBody }
 
 // selector is a compiled "source:name".

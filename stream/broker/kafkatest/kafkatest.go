@@ -236,9 +236,6 @@ func (k *Kafka) Stop() { k.end(syscall.SIGTERM) }
 // Kill ends the broker at once (SIGKILL).
 func (k *Kafka) Kill() { k.end(syscall.SIGKILL) }
 
-// Output is what the broker printed since its start, at most 64 KiB.
-func (k *Kafka) Output() string { return k.output.String() }
-
 func (k *Kafka) end(s syscall.Signal) {
 	if k.cmd == nil || k.cmd.Process == nil {
 		return
