@@ -3,6 +3,7 @@ package stream
 import (
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/wire"
@@ -32,11 +33,26 @@ type Stored struct {
 	Shadowed []int32
 }
 
+// arrowWriter is what an insert's body is made with: its memory, some megabytes,
+// serves the next one.
+type arrowWriter struct {
+	decoder  *wire.Decoder
+	stitcher *wire.Stitcher
+}
+
+var arrowWriters = sync.Pool{New: func() any {
+	return &arrowWriter{wire.NewDecoder(wire.Limits{}), wire.NewStitcher(nil)}
+}}
+
 // WriteArrow writes the batch's events as the body of one ArrowStream insert
 // into the table events, joined with the engine's word, and returns the number
 // of rows.
 func (b *Batch) WriteArrow(w io.Writer) (int, error) {
-	d, s := wire.NewDecoder(wire.Limits{}), wire.NewStitcher(w)
+	a := arrowWriters.Get().(*arrowWriter) // the pool holds nothing else
+	defer arrowWriters.Put(a)
+	defer a.stitcher.Reset(nil)
+	d, s := a.decoder, a.stitcher
+	s.Reset(w)
 	for i := range b.Records {
 		r := &b.Records[i]
 		info, err := wire.ParseInfo(r.Record.Headers)

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -35,9 +34,11 @@ const numRanks = 3
 type preference struct {
 	sites map[string]*[numRanks]int64 // event time each source last spoke; 0 never
 	// fed is a ring of the hashed (site, id) that less preferred sources fed.
-	fed    []uint64
-	at     int
-	recent map[uint64]struct{}
+	fed []uint64
+	at  int
+	// recent counts the entries of fed; it is made when it is first asked, which
+	// a site with one source never does.
+	recent map[uint64]uint16
 }
 
 // shadowed reports whether ev is a copy that must not feed the engine.
@@ -65,7 +66,7 @@ func (p *preference) shadowed(ev *event.Event) bool {
 		return false
 	}
 	// A less preferred source speaks as well: it may have fed this request.
-	if _, dup := p.recent[requestHash(ev)]; dup {
+	if p.wasFed(requestHash(ev)) {
 		return true
 	}
 	if r > 0 {
@@ -112,30 +113,50 @@ func (p *preference) forgetSite() {
 	delete(p.sites, oldest)
 }
 
+func (p *preference) wasFed(h uint64) bool {
+	if p.recent == nil {
+		p.recent = make(map[uint64]uint16, maxRecentIDs)
+		for _, h := range p.fed {
+			p.recent[h]++
+		}
+	}
+	return p.recent[h] > 0
+}
+
 func (p *preference) remember(ev *event.Event) {
 	h := requestHash(ev)
-	if p.recent == nil {
-		p.recent = make(map[uint64]struct{}, maxRecentIDs)
-	}
-	if _, dup := p.recent[h]; dup {
-		return
-	}
 	if len(p.fed) < maxRecentIDs {
 		p.fed = append(p.fed, h)
 	} else {
-		delete(p.recent, p.fed[p.at])
+		if p.recent != nil {
+			p.forget(p.fed[p.at])
+		}
 		p.fed[p.at] = h
 		p.at = (p.at + 1) % maxRecentIDs
 	}
-	p.recent[h] = struct{}{}
+	if p.recent != nil {
+		p.recent[h]++
+	}
 }
 
+func (p *preference) forget(h uint64) {
+	if p.recent[h]--; p.recent[h] == 0 {
+		delete(p.recent, h)
+	}
+}
+
+// requestHash is the 64-bit FNV-1a hash of the site, a zero byte and the id.
 func requestHash(ev *event.Event) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(ev.Site))
-	_, _ = h.Write([]byte{0})
-	_, _ = h.Write([]byte(ev.ID))
-	return h.Sum64()
+	const offset, prime = 14695981039346656037, 1099511628211
+	h := uint64(offset)
+	for i := range len(ev.Site) {
+		h = (h ^ uint64(ev.Site[i])) * prime
+	}
+	h *= prime
+	for i := range len(ev.ID) {
+		h = (h ^ uint64(ev.ID[i])) * prime
+	}
+	return h
 }
 
 func (p *preference) appendTo(w *stateWriter) {
@@ -169,10 +190,8 @@ func (p *preference) readFrom(r *stateReader) {
 		p.sites[name] = s
 	}
 	n = r.count(maxRecentIDs)
-	p.fed, p.at, p.recent = make([]uint64, 0, n), 0, make(map[uint64]struct{}, n)
+	p.fed, p.at, p.recent = make([]uint64, 0, n), 0, nil
 	for range n {
-		h := r.uint()
-		p.fed = append(p.fed, h)
-		p.recent[h] = struct{}{}
+		p.fed = append(p.fed, r.uint())
 	}
 }
