@@ -174,6 +174,7 @@ func (s *Sink) bury(ctx context.Context, id string, r Record, doc []byte, why er
 		err := s.dead.write(id, &r, doc, why)
 		if err == nil {
 			count()
+			s.recovered()
 			s.log.Warn("a record is a dead letter", "id", id, "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", why)
 			return nil
 		}
@@ -188,16 +189,15 @@ func (s *Sink) bury(ctx context.Context, id string, r Record, doc []byte, why er
 func (s *Sink) failed(err error) {
 	s.counts.retries.Inc()
 	s.counts.up.Set(0)
-	if !s.failing {
-		s.failing = true
+	text := err.Error()
+	if s.failing.Swap(&text) == nil {
 		s.log.Warn("the destination fails; delivery will be retried until it works", "err", err)
 	}
 }
 
 func (s *Sink) recovered() {
 	s.counts.up.Set(1)
-	if s.failing {
-		s.failing = false
+	if s.failing.Swap(nil) != nil {
 		s.log.Info("the destination works again")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -131,15 +132,16 @@ func (c Config) withDefaults() Config {
 
 // Sink is the pipeline of one destination.
 type Sink struct {
-	cfg     Config
-	source  Source
-	format  Format
-	dest    Destination
-	log     *slog.Logger
-	counts  counters
-	sites   map[string]bool
-	dead    *deadLetters
-	failing bool // since the last delivery; under mu
+	cfg    Config
+	source Source
+	format Format
+	dest   Destination
+	log    *slog.Logger
+	counts counters
+	sites  map[string]bool
+	dead   *deadLetters
+	// failing is why the last delivery failed, nil when it did not.
+	failing atomic.Pointer[string]
 
 	mu       sync.Mutex // guards the destination and all below
 	position position
@@ -200,6 +202,17 @@ func (s *Sink) Run(ctx context.Context) error {
 	return nil
 }
 
+// Name is the configured name.
+func (s *Sink) Name() string { return s.cfg.Name }
+
+// Problem says why the destination gets nothing at present, or "".
+func (s *Sink) Problem() string {
+	if text := s.failing.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
+
 // keepSaving saves the position of a destination that has gone quiet.
 func (s *Sink) keepSaving(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.SaveEvery)
@@ -240,6 +253,8 @@ func RunAll(ctx context.Context, list ...*Sink) error {
 	for i, s := range list {
 		wg.Go(func() {
 			if errs[i] = s.Run(ctx); errs[i] != nil {
+				text := "the sink has stopped: " + errs[i].Error()
+				s.failing.Store(&text)
 				s.log.Error("the sink has stopped", "err", errs[i])
 			}
 		})

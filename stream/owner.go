@@ -44,7 +44,7 @@ type owner struct {
 	acked atomic.Int64
 
 	rows, verdicts, lost atomic.Uint64
-	storeErr             atomic.Pointer[string]
+	storeErr, snapErr    atomic.Pointer[string]
 	// engineTime is the log time (UnixNano) of the last record taken, storeTime
 	// of the last one stored.
 	engineTime, storeTime atomic.Int64

@@ -95,6 +95,8 @@ func (o *owner) writeSnapshot(ctx context.Context, f *frozen) SnapshotWriter {
 func (o *owner) snapshotFailed(err error) {
 	o.vault.count("failed")
 	o.saveFailed.Store(true)
+	text := err.Error()
+	o.snapErr.Store(&text)
 	o.log.Error("snapshot failed; the one before it stays in use", "topic", o.cfg.Topic, "partition", o.partition, "err", err)
 }
 
@@ -118,6 +120,7 @@ func (o *owner) settle(ctx context.Context, w SnapshotWriter, offset int64) {
 		return
 	}
 	o.vault.count("saved")
+	o.snapErr.Store(nil)
 	o.cfg.At("snapdone")
 	if err := o.vault.prune(ctx, o.needed(), o.cfg.KeepSnapshots, o.cfg.DailyFor, time.Now()); err != nil {
 		o.log.Warn("old snapshots could not be removed", "topic", o.cfg.Topic, "partition", o.partition, "err", err)

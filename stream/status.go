@@ -25,6 +25,8 @@ type PartitionStatus struct {
 	Rows, Verdicts, Lost uint64
 	// StoreError is why the store does not take the present range; "" if it does.
 	StoreError string
+	// SnapshotError is why the last snapshot failed; "" if it did not.
+	SnapshotError string
 }
 
 // Status returns the partitions that this process owns, in order.
@@ -52,6 +54,9 @@ func (o *owner) status(now time.Time) PartitionStatus {
 	s.BacklogBytes, s.Deferred = o.backlog.size()
 	if text := o.storeErr.Load(); text != nil {
 		s.StoreError = *text
+	}
+	if text := o.snapErr.Load(); text != nil {
+		s.SnapshotError = *text
 	}
 	if s.Engine < s.LogEnd {
 		s.EngineLag = age(now, o.engineTime.Load())

@@ -33,7 +33,7 @@ const minMemoryBytes = 1 << 30
 
 // Diagnose looks at what weir up and its collectors need.
 func Diagnose(ctx context.Context, cfg *config.Loaded) []Finding {
-	out := []Finding{memory(), disk(cfg.Data), engineLibrary(cfg)}
+	out := []Finding{memory(), disk(cfg), engineLibrary(cfg)}
 	for _, p := range []struct{ name, addr string }{{"ingress port", cfg.Enforce.Listen}, {"admin port", cfg.Admin.Listen}} {
 		if p.addr != "" {
 			out = append(out, port(ctx, p.name, p.addr))
@@ -60,9 +60,9 @@ func memory() Finding {
 	return f
 }
 
-func disk(data string) Finding {
-	f := Finding{Name: "disk", OK: true, Required: true, Detail: data}
-	dir := data
+func disk(cfg *config.Loaded) Finding {
+	f := Finding{Name: "disk", OK: true, Required: true, Detail: cfg.Data}
+	dir := cfg.Data
 	for dir != "/" && dir != "." {
 		if _, err := os.Stat(dir); err == nil {
 			break
@@ -71,7 +71,7 @@ func disk(data string) Finding {
 	}
 	if err := unix.Access(dir, unix.W_OK); err != nil {
 		f.OK, f.Detail, f.Remedy = false, dir+" cannot be written", "choose another directory with --data DIR"
-	} else if err := enoughSpace(dir); err != nil {
+	} else if err := enoughSpace(dir, spaceNeeded(cfg)); err != nil {
 		f.OK, f.Detail, f.Remedy = false, err.Error(), "free some space, or choose another directory with --data DIR"
 	}
 	return f

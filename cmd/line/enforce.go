@@ -60,6 +60,8 @@ type enforcing struct {
 	tail      *stream.Tail
 	current   chan struct{} // closed once the verdicts that stood on the log are in force
 	malformed atomic.Int64
+	// unsaved is how the last saving of the table ended.
+	unsaved atomic.Pointer[error]
 }
 
 func (e *enforcing) build(ctx context.Context) error {
@@ -209,9 +211,12 @@ func (e *enforcing) housekeep(ctx context.Context) error {
 			continue
 		}
 		saved, table = swept, now
-		if err := e.decider.SaveTable(e.table); err != nil {
+		err := e.decider.SaveTable(e.table)
+		if err != nil {
 			e.Log.Warn("verdicts are not saved; a restart would begin with older ones", "err", err)
+			saved = time.Time{} // try again at the next look
 		}
+		e.unsaved.Store(&err)
 	}
 }
 
@@ -265,6 +270,9 @@ func (e *enforcing) report() admin.Report {
 	}
 	if at := e.tail.Contact(); at.IsZero() || time.Since(at) > lagLimit {
 		rep.Problems = append(rep.Problems, "the log does not answer: the ingress goes on with the last good verdicts")
+	}
+	if err := e.unsaved.Load(); err != nil && *err != nil {
+		rep.Problems = append(rep.Problems, fmt.Sprintf("verdicts are not saved: %v (a restart would begin with older ones, until the feed repeats them)", *err))
 	}
 	if n := e.malformed.Load(); n > 0 {
 		rep.Notes = append(rep.Notes, fmt.Sprintf("%d verdicts could not be applied", n))

@@ -147,6 +147,9 @@ func (p *processor) report() admin.Report {
 			if s.StoreError != "" {
 				rep.Problems = append(rep.Problems, fmt.Sprintf("the store does not take %s/%d: %s (nothing is lost until the log's retention)", s.Topic, s.Partition, s.StoreError))
 			}
+			if s.SnapshotError != "" {
+				rep.Problems = append(rep.Problems, fmt.Sprintf("the last snapshot of %s/%d failed: %s (a restart takes the one before it and the log after it)", s.Topic, s.Partition, s.SnapshotError))
+			}
 			if s.Lost > 0 {
 				losses[s.Topic] += int64(s.Lost)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirproject/weir/cmd/admin"
@@ -34,7 +35,7 @@ func Sink(ctx context.Context, env Env) error {
 		}
 		r.group.Go(func() error { return s.run(ctx) })
 		supervise.Ready(s.describe())
-		return func() admin.Report { return admin.Report{Notes: []string{s.describe()}} }, nil
+		return s.report, nil
 	})
 }
 
@@ -44,6 +45,21 @@ type sinking struct {
 	counts *sinks.Metrics
 	// next holds the destinations that are to run from now on.
 	next chan []*sinks.Sink
+	// running are those that run, for the report.
+	running atomic.Pointer[[]*sinks.Sink]
+}
+
+// report names the destinations that get nothing at present.
+func (s *sinking) report() admin.Report {
+	rep := admin.Report{Notes: []string{s.describe()}}
+	all := s.running.Load()
+	for i := 0; all != nil && i < len(*all); i++ {
+		d := (*all)[i]
+		if text := d.Problem(); text != "" {
+			rep.Problems = append(rep.Problems, fmt.Sprintf("sink %s cannot deliver: %s (nothing is lost until the log's retention)", d.Name(), text))
+		}
+	}
+	return rep
 }
 
 func (s *sinking) describe() string { return fmt.Sprintf("%d destinations", len(s.now.Load().Sinks)) }
@@ -77,6 +93,8 @@ func (s *sinking) run(ctx context.Context) error {
 		return nil
 	}
 	for {
+		running := all
+		s.running.Store(&running)
 		life, stop := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() {

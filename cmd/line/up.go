@@ -2,7 +2,6 @@ package line
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,7 +21,6 @@ import (
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/supervise"
-	"github.com/weirproject/weir/store/embedded"
 	"github.com/weirproject/weir/stream/broker"
 )
 
@@ -190,7 +188,7 @@ func (u *up) prepare() (release func(), err error) {
 	if err := unix.Access(data, unix.W_OK); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be written: %w (choose another with --data DIR)", data, err)
 	}
-	if err := enoughSpace(data); err != nil {
+	if err := enoughSpace(data, spaceNeeded(u.Config)); err != nil {
 		return nil, err
 	}
 	lock, err := os.OpenFile(runFile(data, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -212,16 +210,26 @@ func (u *up) prepare() (release func(), err error) {
 	return func() { _ = lock.Close() }, nil
 }
 
-// minFreeBytes is what a start wants free: the log, one insert, one merge.
+// minFreeBytes is what a start wants free beside the log: one insert, one merge,
+// a snapshot.
 const minFreeBytes = 256 << 20
 
-func enoughSpace(data string) error {
+// spaceNeeded is what a start wants free: the embedded log refuses records
+// below a limit of its own, and a line that begins there would only look alive.
+func spaceNeeded(cfg *config.Loaded) uint64 {
+	if len(cfg.Kafka.Brokers) > 0 {
+		return minFreeBytes
+	}
+	return minFreeBytes + broker.DefaultMinFreeBytes
+}
+
+func enoughSpace(dir string, needed uint64) error {
 	var st unix.Statfs_t
-	if err := unix.Statfs(data, &st); err != nil {
+	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	if free := st.Bavail * uint64(st.Bsize); free < minFreeBytes {
-		return fmt.Errorf("%s has %d MB free, weir needs at least %d MB to start: free some, or choose another directory with --data DIR", data, free>>20, uint64(minFreeBytes)>>20)
+	if free := st.Bavail * uint64(st.Bsize); free < needed {
+		return fmt.Errorf("%s has %d MB free, weir needs at least %d MB to start: free some, or choose another directory with --data DIR", dir, free>>20, needed>>20)
 	}
 	return nil
 }
@@ -306,9 +314,7 @@ func (u *up) profile(w http.ResponseWriter, r *http.Request) {
 func (u *up) clients() map[string]*admin.Client {
 	out := map[string]*admin.Client{}
 	for _, st := range u.parts.States() {
-		if st.Name != "log" {
-			out[st.Name] = admin.NewClient(admin.Socket(u.Config.Data, st.Name))
-		}
+		out[st.Name] = admin.NewClient(admin.Socket(u.Config.Data, st.Name))
 	}
 	return out
 }
@@ -343,34 +349,4 @@ func (u *up) status(ctx context.Context) admin.Status {
 	sortReports(&st)
 	st.Healthy = len(st.Problems) == 0
 	return st
-}
-
-// Child runs one of the hidden children of weir up.
-func Child(ctx context.Context, env Env, args []string) error {
-	switch args[0] {
-	case "clickhouse":
-		return embedded.ChildMain(args[1:])
-	case "log":
-		if len(args) != 2 {
-			return errors.New("child log wants the data directory")
-		}
-		r, w := io.Pipe()
-		go announce(r)
-		return broker.Serve(ctx, broker.Config{Dir: logDir(args[1]), Ready: w, Log: env.Log})
-	}
-	return fmt.Errorf("unknown child %q", args[0])
-}
-
-// announce turns the broker's ready line into the supervisor's.
-func announce(r io.Reader) {
-	buf := make([]byte, 256)
-	for {
-		n, err := r.Read(buf)
-		if line, ok := strings.CutPrefix(string(buf[:n]), "ready "); ok {
-			supervise.Ready("Kafka protocol on " + strings.TrimSpace(line) + " (embedded)")
-		}
-		if err != nil {
-			return
-		}
-	}
 }

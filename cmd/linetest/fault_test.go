@@ -70,8 +70,8 @@ func TestBadStart(t *testing.T) {
 		"an unknown mode":                    {nil, []string{"-c", badCH}, 1, []string{"enforce.mode", "shadow"}},
 		"an unknown role":                    {nil, []string{"--flows", badFlows}, 1, []string{"flows.yaml:6", "login"}},
 		"no such flow map":                   {nil, []string{"--flows", filepath.Join(dir, "none.yaml")}, 1, []string{"none.yaml"}},
-		"an address that is none":            {nil, []string{"--listen", "localhost"}, 1, []string{"localhost"}},
-		"an upstream that is none":           {nil, []string{"--upstream", "127.0.0.1:9000"}, 1, []string{"upstream", "http://"}},
+		"an address that is none":            {nil, []string{"--listen", "localhost"}, 2, []string{"localhost"}},
+		"an upstream that is none":           {nil, []string{"--upstream", "127.0.0.1:9000"}, 2, []string{"upstream", "http://"}},
 	}
 	n := 0
 	for name, tt := range tests {

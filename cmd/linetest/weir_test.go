@@ -25,6 +25,8 @@ import (
 // running line on it.
 type weir struct {
 	data, listen, admin string
+	// mounts are shell commands that give it file systems of its own.
+	mounts string
 
 	cmd  *exec.Cmd
 	out  *output
@@ -99,6 +101,9 @@ func (w *weir) start(t *testing.T, args ...string) {
 	cmd.Stdout, cmd.Stderr = w.out, w.out
 	cmd.Dir = root // no weir.yaml here
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if w.mounts != "" {
+		ownMounts(cmd, w.mounts)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -260,7 +260,7 @@ func (s *Supervisor) once(life context.Context, c *child, first chan<- error) er
 	}
 	_ = notifyR.Close()
 	<-told
-	if tail := s.tail(c.part.Name); tail != "" {
+	if tail := s.tail(c.part.Name); tail != "" && !signaled(err) {
 		return fmt.Errorf("%s ended (%s): %s", c.part.Name, exitText(err), tail)
 	}
 	return fmt.Errorf("%s ended (%s)", c.part.Name, exitText(err))
@@ -293,6 +293,17 @@ func Ready(detail string) {
 	_, _ = fmt.Fprintf(f, "ready %s\n", strings.ReplaceAll(detail, "\n", " "))
 	_ = f.Close()
 	_ = os.Unsetenv(NotifyEnv)
+}
+
+// signaled reports whether a process was ended from outside: what it logged
+// before says nothing of that.
+func signaled(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && (status.Signal() == syscall.SIGKILL || status.Signal() == syscall.SIGTERM)
 }
 
 func exitText(err error) string {

@@ -123,7 +123,11 @@ func openLog(data string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w (choose another with --data DIR)", err)
 	}
-	return os.OpenFile(filepath.Join(dir, "up.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(filepath.Join(dir, "up.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %w (choose another with --data DIR)", err)
+	}
+	return file, nil
 }
 
 // prepareDemo serves the shop and points the configuration at it.

@@ -15,6 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// DefaultMinFreeBytes is Config.MinFreeBytes where nothing else is said.
+const DefaultMinFreeBytes = 512 << 20
+
 // Config is what Serve needs. Zero fields take their defaults.
 type Config struct {
 	// Dir holds the log, the credentials and the ready file; it is created with
@@ -33,7 +36,7 @@ type Config struct {
 	MaxConnections int
 	// RetentionEvery, SyncEvery and DiskEvery are how often old records are
 	// dropped (30 s), written data is forced to disk (1 s) and free space is
-	// looked at (2 s).
+	// looked at (200 ms: what fills a disk is quick).
 	RetentionEvery, SyncEvery, DiskEvery time.Duration
 	// Ready, if set, receives one line "ready ADDRESS" when clients may come.
 	Ready io.Writer
@@ -41,6 +44,9 @@ type Config struct {
 	// is gone: the broker then closes as if told to. Pass standard input, whose
 	// other end the parent holds.
 	Parent io.Reader
+	// Full, if set, hears at each change whether records are refused because the
+	// disk is nearly full.
+	Full func(bool)
 	// Log defaults to no logging, Registerer to none.
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -51,7 +57,7 @@ func (c Config) withDefaults() Config {
 		c.Listen = "127.0.0.1:0"
 	}
 	if c.MinFreeBytes == 0 {
-		c.MinFreeBytes = 512 << 20
+		c.MinFreeBytes = DefaultMinFreeBytes
 	}
 	if c.SegmentBytes == 0 {
 		c.SegmentBytes = 32 << 20
@@ -62,7 +68,7 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&c.RetentionEvery, 30 * time.Second}, {&c.SyncEvery, time.Second}, {&c.DiskEvery, 2 * time.Second}} {
+	}{{&c.RetentionEvery, 30 * time.Second}, {&c.SyncEvery, time.Second}, {&c.DiskEvery, 200 * time.Millisecond}} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}

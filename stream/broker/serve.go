@@ -203,6 +203,9 @@ func (b *broker) checkDisk() {
 	}
 	full := free < limit
 	if full != b.full.Swap(full) {
+		if b.cfg.Full != nil {
+			b.cfg.Full(full)
+		}
 		if full {
 			b.cfg.Log.Error("disk is nearly full: records are refused until space returns; free some or lower retention.log",
 				"free_bytes", free, "needed_bytes", b.cfg.MinFreeBytes)
