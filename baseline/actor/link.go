@@ -18,7 +18,7 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 	switch {
 	case t == Target && a.Own != 0 && a.Own == q.Claimed:
 		return // the proved owner of an account is not its attacker
-	case t == Session && q.SessionGuessed && dt > sessionGap:
+	case t == Session && q.SessionGuessed && dt > q.gap():
 		return
 	case !q.Mature && (t == Client || t == Fingerprint || t == Template):
 		// On a young site everything is unowned: that nobody is known to share a

@@ -343,8 +343,20 @@ func (r *Resolver) fast(q *Request) uint32 {
 	return i
 }
 
-// sessionGap ends a session that is known by address and fingerprint only.
-const sessionGap = 1800
+// sessionGap ends a session that is known by address and fingerprint only,
+// attemptGap one in which something is tried again: campaigns on a log come back
+// to their addresses after hours. Both in seconds.
+const (
+	sessionGap = 1800
+	attemptGap = 6 * 3600
+)
+
+func (q *Request) gap() uint32 {
+	if q.Attempt {
+		return attemptGap
+	}
+	return sessionGap
+}
 
 // loadAccount loads the account as Owned or Target, and its history.
 func (r *Resolver) loadAccount(q *Request) Familiarity {

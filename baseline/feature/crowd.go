@@ -247,7 +247,7 @@ func (s *Site) arrive(a *arrival, w Way, joins bool) {
 
 // company is the strongest that the event has on a way.
 func (s *Site) company(in *Input, w Way) (best Company) {
-	p0 := s.Usual(w)
+	p0 := max(20000, s.Arrivals[w].Share())
 	for _, at := range in.crowds() {
 		c := &s.Crowds[w][at]
 		if c.Hot <= in.Sec {
