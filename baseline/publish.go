@@ -288,8 +288,9 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 		return false
 	}
 	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}
-	if c.Score() < threat.BarBlock || in.ByTool.Clients.Bits() < 8 {
-		// Until there is no doubt, only what does the same in the same form.
+	if c.Score() < threat.BarBlock || in.ByTool == nil || in.ByTool.Clients.Bits() < 8 {
+		// Until there is no doubt, and always on a log, only what does the same in
+		// the same form.
 		b.WithKind, b.With = uint8(event.KindRequestTemplate), uint64(template)
 	}
 	return c.Bind(b)
