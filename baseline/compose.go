@@ -89,6 +89,13 @@ func (e *Engine) threats(s *site, c *threat.Case, f *threat.Facts) []verdict.Thr
 			list = append(list, e.set.Facts()[i].Threat)
 		}
 	}
+	if i, ok := e.force.at[idText(c.Verdict)]; ok {
+		for _, t := range e.force.list[i].Threats {
+			if !slices.Contains(list, t) {
+				list = append(list, t)
+			}
+		}
+	}
 	// A site without a flow map shows failed log-ins but no account: whether one
 	// account was guessed at or many were tried, nobody can tell.
 	if s.state.Declared == 0 && slices.Contains(list, "OAT-007") && !slices.Contains(list, "OAT-008") {
@@ -113,6 +120,12 @@ func (e *Engine) groups(in *feature.Input, c *threat.Case) []verdict.Group {
 			continue
 		}
 		g := verdict.Group{All: []verdict.Bind{{Kind: e.kindName(b.Kind, c), Value: event.Hash(b.Value)}}}
+		if b.Route != 0 {
+			g.Routes = []string{c.Routes[b.Route-1].String()}
+		}
+		if b.Kind == threat.KindObject && anonymous(c) {
+			g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
+		}
 		if b.Owner != 0 {
 			e.resolver.Places(in.SiteIndex, b.Owner, func(t actor.Type, v uint64) {
 				g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})

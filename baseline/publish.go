@@ -3,6 +3,7 @@ package baseline
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/weirproject/weir/baseline/actor"
@@ -48,6 +49,35 @@ func (e *Engine) publish(s *site, in *feature.Input, touched []threat.Touched, p
 	if in.Conduct.Flagged != 0 {
 		e.renewActor(s, in, touched)
 	}
+	if in.Refused {
+		e.alsoNamed(in, touched)
+	}
+}
+
+// alsoNamed adds to the verdict that refused the event the threats that the
+// subjects of the event are under suspicion of beside it: what is refused for one
+// reason goes on for another.
+func (e *Engine) alsoNamed(in *feature.Input, touched []threat.Touched) {
+	i, ok := e.force.at[in.Event.Verdict]
+	if !ok {
+		return
+	}
+	v := e.force.list[i]
+	known := len(v.Threats)
+	for k := range touched {
+		t := touched[k].Facts.Threat
+		if touched[k].Case.Score() >= threat.BarRateLimit && !slices.Contains(v.Threats, t) {
+			v.Threats = append(v.Threats[:len(v.Threats):len(v.Threats)], t)
+		}
+	}
+	if len(v.Threats) == known {
+		return
+	}
+	v.Revision++
+	v.Time = max(v.Time, verdict.Time(in.Now))
+	e.counters.Verdicts++
+	e.force.put(v)
+	e.out = append(e.out, v)
 }
 
 func pos0(p verdict.Position) threat.Position {
@@ -97,8 +127,8 @@ func (e *Engine) consider(s *site, in *feature.Input, t *threat.Touched) {
 	if inForce && act == event.ActionObserve {
 		return // nothing is enforced, so that nothing is lost between two leases
 	}
-	known := inForce && e.known(in, c)
 	fresh, named := e.bind(in, t), c.Named|e.named(c)
+	known := inForce && e.known(in, c)
 	if inForce && act == c.Action && !due(in, c, fresh, known, named != c.Named) || c.BindCount == 0 {
 		return
 	}
@@ -269,19 +299,44 @@ func (e *Engine) bindObject(in *feature.Input, c *threat.Case) bool {
 		if b.With == 0 {
 			return false
 		}
-		return c.Bind(b)
+		in.Site.Try(b.With)
+		fresh := c.Bind(b)
+		for _, b.With = range in.Site.Tried {
+			if b.With != 0 {
+				fresh = c.Bind(b) || fresh
+			}
+		}
+		return fresh
 	}
-	b.Kind, b.Value = threat.KindObject, c.Object
-	return c.Bind(b)
+	b.Kind, b.Value, b.Route = threat.KindObject, c.Object, c.RouteOf(in.Event.Route)
+	fresh := c.Bind(b)
+	return e.bindVisitor(in, c) || fresh
+}
+
+// anonymous says that hardly a proved account has a part in a case: a verdict
+// about what unknown visitors do spares those who have logged in.
+func anonymous(c *threat.Case) bool { return c.Members*2 < c.Count }
+
+// bindVisitor adds the session of somebody who came to an object under a verdict
+// and whom no proved owner's history speaks for: what the visit does next belongs
+// to the same campaign.
+func (e *Engine) bindVisitor(in *feature.Input, c *threat.Case) bool {
+	session := in.Event.Keys[event.KindSession]
+	if session == 0 || c.Action < event.ActionChallenge || in.Resolution.Familiarity == actor.Familiar || in.Identity.Home != 0 ||
+		e.shared(in, actor.Session, uint64(session)) > 0 {
+		return false
+	}
+	return c.Bind(threat.Bound{At: in.Sec, Kind: uint8(event.KindSession), Value: uint64(session)})
 }
 
 func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	k := &in.Event.Keys
 	if c.Subject == threat.Group {
-		return c.Bind(threat.Bound{
-			At: in.Sec, Kind: threat.KindObject, Value: c.Object,
+		fresh := c.Bind(threat.Bound{
+			At: in.Sec, Kind: threat.KindObject, Value: c.Object, Route: c.RouteOf(in.Event.Route),
 			WithKind: uint8(event.KindRequestTemplate), With: uint64(k[event.KindRequestTemplate]),
 		})
+		return e.bindVisitor(in, c) || fresh
 	}
 	f, template := k[event.KindFingerprint], k[event.KindRequestTemplate]
 	if f == 0 || template == 0 {

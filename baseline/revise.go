@@ -51,16 +51,23 @@ func due(in *feature.Input, c *threat.Case, fresh, known, renamed bool) bool {
 // the like again is met already.
 func (e *Engine) known(in *feature.Input, c *threat.Case) bool {
 	template := false
+	ev := in.Event
 	for i := range c.Binds[:c.BindCount] {
 		b := &c.Binds[i]
-		template = template || b.Shown != 0 && b.Kind == threat.KindTemplates && b.Value == uint64(in.Event.Keys[event.KindRequestTemplate])
+		template = template || b.Shown != 0 && b.Kind == threat.KindTemplates && b.Value == uint64(ev.Keys[event.KindRequestTemplate])
+		if c.Subject != threat.Actor && b.Shown == 0 && b.Kind == uint8(event.KindSession) && carries(ev, b.Kind, b.Value) {
+			return false // a visitor whose next request is for something else
+		}
 	}
 	for i := range c.Binds[:c.BindCount] {
 		b := &c.Binds[i]
 		if b.Kind == uint8(event.KindTargetAccount) && b.With == 0 && !template {
 			continue // an account goes with the templates
 		}
-		if b.Shown != 0 && b.Kind != threat.KindTemplates && carries(in.Event, b.Kind, b.Value) && (b.With == 0 || carries(in.Event, b.WithKind, b.With)) &&
+		if b.Route != 0 && c.Routes[b.Route-1].String() != ev.Route || b.Kind == threat.KindObject && anonymous(c) && ev.Keys[event.KindAccount] != 0 {
+			continue
+		}
+		if b.Shown != 0 && b.Kind != threat.KindTemplates && carries(ev, b.Kind, b.Value) && (b.With == 0 || carries(ev, b.WithKind, b.With)) &&
 			(b.Owner == 0 || !e.athome(in, b.Owner)) {
 			return true
 		}

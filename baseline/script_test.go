@@ -34,7 +34,7 @@ func has(ev *event.Event, b verdict.Bind) bool {
 		return o != nil && o.Hash == b.Value
 	}
 	k, err := event.ParseKind(b.Kind)
-	return err == nil && ev.Keys[k] == b.Value
+	return err == nil && ev.Keys[k] != 0 && (b.Value == 0 || ev.Keys[k] == b.Value)
 }
 
 // decide returns the strongest action in force for the event.
@@ -45,7 +45,7 @@ func (g *gate) decide(ev *event.Event) (event.Action, []verdict.Threat) {
 			continue
 		}
 		for _, grp := range v.Binds {
-			hit := len(grp.All) > 0
+			hit := len(grp.All) > 0 && (len(grp.Routes) == 0 || slices.Contains(grp.Routes, ev.Route))
 			for _, b := range grp.All {
 				hit = hit && has(ev, b)
 			}

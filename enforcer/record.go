@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/weirproject/weir/enforcer/table"
@@ -10,12 +11,24 @@ import (
 	"github.com/weirproject/weir/stream/verdict"
 )
 
-// describe fills the record from match i.
+// describe fills the record from match i. The threats are its own and then those
+// of the other verdicts that fit: which of several was the strongest says little
+// about what the request is for.
 func (d *decision) describe(i int) {
 	m := &d.found[i]
 	d.listMatches()
 	d.out.Verdict, d.out.Revision, d.out.Group = d.out.Matched[i], m.Revision(), m.Group
 	d.out.Actor, d.out.Scope, d.out.Threats = m.Actor(), m.Scope(), m.Threats()
+	for k := range d.found {
+		if k == i || d.found[k].Action() <= event.ActionObserve {
+			continue
+		}
+		for _, t := range d.found[k].Threats() {
+			if !slices.Contains(d.out.Threats, t) {
+				d.out.Threats = append(d.out.Threats, t)
+			}
+		}
+	}
 }
 
 // listMatches records all verdicts that fit, strongest first.

@@ -296,13 +296,17 @@ func methodBit(m string) uint32 {
 	return 64
 }
 
-// slow compares a document's server time with the site's mean, and moves that.
+// slow compares a document's server time with the site's mean, and moves that. A
+// refused one took none: what its route usually takes counts.
 func (in *Input) slow() bool {
-	if in.Event.Duration <= 0 || in.Refused {
-		return false
-	}
 	us, s := uint32(min(in.Event.Duration/1000, 3600e6)), in.Site
+	if in.Refused {
+		us = in.RouteStats.Duration
+	}
 	slow := s.Duration > 0 && us >= 500000 && us/4 >= s.Duration
+	if us == 0 || in.Refused {
+		return slow
+	}
 	if !slow || s.Duration == 0 {
 		s.Duration += us/64 - s.Duration/64
 	}

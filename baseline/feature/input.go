@@ -47,6 +47,9 @@ type Input struct {
 	// Unowned: no proved owner shares the fingerprint. Hold: something is
 	// held again although the actor has bought nothing.
 	Chain, Edge, Direct, Unowned, Hold bool
+	// Fresh: nothing is known of who attempts it, no account, no owner, nor an hour
+	// of history.
+	Fresh bool
 
 	// Object is what the attempt tries (account, card, coupon, item ...) and
 	// ObjectName its name; Group its class (card BIN, phone prefix, e-mail
@@ -186,7 +189,7 @@ var preferred = [event.NumRoles][]string{
 	event.RoleChargeableCall: {"phone", "api_key", "affiliate"},
 }
 
-var preferredGroup = [...]string{"card.bin", "phone.prefix", "email.domain", "content.simhash", "affiliate"}
+var preferredGroup = [...]string{"card.iin", "coupon.prefix", "voucher.prefix", "code.prefix", "phone.prefix", "email.domain", "content.simhash", "affiliate", "event", "show"}
 
 // choose finds object, group, secret and item of the event.
 func (in *Input) choose() {

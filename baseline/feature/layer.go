@@ -219,6 +219,9 @@ func user(in *Input) uint64 {
 // new on a site that had been watched for two days before it appeared.
 const novelSeconds = 4 * 86400
 
+// freshSeconds is how young an actor is of whom nothing is known.
+const freshSeconds = 3600
+
 // unowned says that no proved owner has ever used this software.
 func (l *Layer) unowned(in *Input) bool {
 	f := uint64(in.Event.Keys[event.KindFingerprint])
@@ -229,6 +232,8 @@ func (l *Layer) unowned(in *Input) bool {
 func (l *Layer) mark(in *Input) {
 	e := in.Event
 	in.Direct = in.Conduct.Methods&(1|4) == 0
+	in.Fresh = e.Keys[event.KindAccount] == 0 && in.Resolution.Familiarity != actor.Familiar &&
+		in.Identity.Own == 0 && in.Identity.Home == 0 && in.Sec-min(in.Sec, in.Identity.First) < freshSeconds
 	in.Edge = e.Opens != 0 && e.Time < e.Opens+1e9 || e.Closes != 0 && e.Closes >= e.Time && e.Closes-e.Time <= 3e9
 	if in.Role == event.RoleReserve || in.Role == event.RoleCartAdd {
 		in.Hold = l.Find(SubjectActor, in.Identity.ID, event.RoleOrder) == nil && l.Find(SubjectActor, in.Identity.ID, event.RolePayAuth) == nil
@@ -255,6 +260,9 @@ func (l *Layer) route(in *Input) {
 	in.Stray = r.NotFound*4 > r.Requests
 	r.Actors.Add(uint64(in.Actor))
 	us := uint32(min(in.Event.Duration/1000, 3600e6))
+	if r.Requests == 1 {
+		r.Duration = us
+	}
 	dev := max(us, r.Duration) - min(us, r.Duration)
 	r.Duration += us/16 - r.Duration/16
 	r.Deviation += dev/16 - r.Deviation/16
@@ -283,11 +291,13 @@ func (l *Layer) attempt(in *Input) {
 	if in.Object != 0 {
 		in.ByObject = l.row(SubjectObject, sketch.Join(in.Site.Key, in.Object), in)
 		in.ObjectStep = in.ByObject.step(in)
+		l.visit(in, in.ByObject, &in.ObjectStep)
 		in.ByObject.count(in, &in.ObjectStep)
 	}
 	if in.Group != 0 {
 		in.ByGroup = l.row(SubjectGroup, sketch.Join(in.Site.Key, in.Group), in)
 		in.GroupStep = in.ByGroup.step(in)
+		l.visit(in, in.ByGroup, &in.GroupStep)
 		in.ByGroup.count(in, &in.GroupStep)
 		// The row of no role lives as long as the table: when was it first seen?
 		ever, _ := l.stats.Get(statsKey(SubjectGroup, sketch.Join(in.Site.Key, in.Group), event.RoleNone), in.Sec)
@@ -298,6 +308,37 @@ func (l *Layer) attempt(in *Input) {
 		in.Novel = age < novelSeconds && in.Sec-min(in.Sec, in.Site.First) >= age+2*86400
 	}
 	l.tool(in)
+}
+
+// holdSeconds is when a hold should have led to a purchase.
+const holdSeconds = 900
+
+// visit finds what the event tells of the visitors of an object or a group.
+func (l *Layer) visit(in *Input, s *Stats, st *Step) {
+	first := in.ActorStep.Tries == 0
+	if in.Role == event.RoleLogin {
+		st.Visit = st.NewUser && st.Known && in.Resolution.Familiarity != actor.Familiar
+		st.Stranger = st.Visit && st.Failed && !st.Stale
+		return
+	}
+	if in.Role != event.RoleReserve && in.Role != event.RoleCartAdd {
+		st.Visit, st.Stranger = first, first && in.Fresh
+		return
+	}
+	if !first || in.Refused || s.Pending != 0 && in.Sec-min(in.Sec, s.PendingAt) < holdSeconds {
+		return
+	}
+	if s.Pending != 0 {
+		st.Visit, st.Stranger = true, s.PendingFresh != 0 && !l.paid(s.Pending)
+	}
+	s.Pending, s.PendingAt, s.PendingFresh = in.Identity.ID, in.Sec, 0
+	inc(&s.PendingFresh, in.Fresh)
+}
+
+// paid says that an actor has bought something in its running episode.
+func (l *Layer) paid(actor uint64) bool {
+	p := l.Find(SubjectActor, actor, event.RolePayAuth)
+	return p != nil && p.Success > 0 || p == nil && l.Find(SubjectActor, actor, event.RoleOrder) != nil
 }
 
 func (l *Layer) tool(in *Input) {

@@ -9,20 +9,20 @@ import (
 // share those of their role.
 type UrnName uint8
 
-// The urns: failure given k of n failures, by familiarity; change of object;
-// move of address and fingerprint; strange context; for objects: failure, a new
-// place; quick succession; changed secret.
+// The urns: failure given k of n failures; a visitor of whom nothing is known
+// (Input.Fresh) given k of the last n on an object, on a group; change of object;
+// move of address and fingerprint; strange context; for objects: failure; quick
+// succession; changed secret.
 const (
 	UrnFail UrnName = iota
-	UrnFailFamiliar
+	UrnObjectFresh
 	UrnSwitch
 	UrnMove
 	UrnStrange
 	UrnObjectFail
-	UrnObjectPlace
 	UrnQuick
 	UrnSecret
-	UrnGroup
+	UrnGroupFresh
 	// UrnChain: the actor's request before was less than 2 s earlier.
 	// UrnEdge: at the edge of the object's time (Input.Edge). UrnDirect: the
 	// actor has never fetched a page. UrnUnowned: software that no proved owner
@@ -37,8 +37,8 @@ const (
 
 // priors are Beta(a/10, b/10) of each urn, the cold-start expectation.
 var priors = [NumUrns][2]uint32{
-	UrnFail: {9, 50}, UrnFailFamiliar: {9, 80}, UrnSwitch: {2, 100}, UrnMove: {4, 100}, UrnStrange: {30, 100},
-	UrnObjectFail: {9, 50}, UrnObjectPlace: {10, 30}, UrnQuick: {5, 50}, UrnSecret: {50, 50}, UrnGroup: {30, 30},
+	UrnFail: {9, 50}, UrnObjectFresh: {6, 114}, UrnSwitch: {2, 100}, UrnMove: {4, 100}, UrnStrange: {30, 100},
+	UrnObjectFail: {9, 50}, UrnQuick: {5, 50}, UrnSecret: {50, 50}, UrnGroupFresh: {6, 114},
 	UrnChain: {10, 40}, UrnEdge: {5, 100}, UrnDirect: {5, 100}, UrnUnowned: {10, 100}, UrnHold: {20, 40},
 }
 
@@ -53,13 +53,12 @@ const (
 	PageSame    = UrnStrange
 	PageOrdered = UrnSecret
 	PageSlow    = UrnObjectFail
-	PageAttack  = UrnObjectPlace
 	PageUnowned = UrnUnowned
 )
 
 var pagePriors = [NumUrns][2]uint32{
 	PageMissing: {3, 100}, PageQuick: {10, 40}, PageNew: {70, 30}, PageBare: {30, 30}, PageSame: {40, 40}, PageOrdered: {5, 60},
-	PageSlow: {5, 50}, PageAttack: {2, 100}, PageUnowned: {10, 100},
+	PageSlow: {5, 50}, PageUnowned: {10, 100},
 }
 
 // Site is what one site has taught. It is flat.
@@ -98,6 +97,13 @@ type Site struct {
 	// FamiliarFail is the running failure share of familiar contexts, by role:
 	// the outage guard.
 	FamiliarFail [event.NumRoles]Share
+	// Tried holds templates with which accounts were attacked lately, the newest at
+	// TriedAt-1: what several accounts meet is one campaign's set of browsers.
+	Tried   [12]uint64
+	TriedAt uint64
+	// Newcomers is the running share of first attempts by visitors of whom nothing
+	// is known, by role: a crowd of new people is not one object's.
+	Newcomers [event.NumRoles]Share
 	// Role counts per role.
 	Roles [event.NumRoles]uint64
 	// Duration is the mean server time of document requests in microseconds.
@@ -190,6 +196,17 @@ func newSite(key uint64) *Site {
 		s.GroupFail[role] = sketch.NewUrn(9, 50)
 	}
 	return s
+}
+
+// Try remembers a template with which an account was attacked.
+func (s *Site) Try(template uint64) {
+	for _, t := range s.Tried {
+		if t == template {
+			return
+		}
+	}
+	s.Tried[s.TriedAt%uint64(len(s.Tried))] = template
+	s.TriedAt++
 }
 
 const maxJump = 6 * 3600e9

@@ -16,9 +16,13 @@ type Stats struct {
 	// Users counts who did it: accounts where they are proved, else sessions, else
 	// addresses; contexts that an account knows are not counted.
 	Users sketch.Distinct
+	// Pending is a holder who has not been asked after yet, since PendingAt seconds:
+	// see Step.Visit.
+	Pending uint64
 	// First and Last are in seconds, LastMilli the low half of Unix milliseconds.
-	First, Last, LastMilli                                        uint32
-	LastObject, LastClient, LastPrint, LastSession, LastSecret, _ uint32
+	First, Last, LastMilli                                     uint32
+	LastObject, LastClient, LastPrint, LastSession, LastSecret uint32
+	PendingAt                                                  uint32
 	// GapMean and GapDeviation describe the gaps, milliseconds.
 	GapMean, GapDeviation uint32
 	// N counts attempts that the application answered; Fail and Success their
@@ -35,14 +39,18 @@ type Stats struct {
 	Settled uint16
 	// Chain, Edge, Direct, Unowned and Hold count what their urns are about.
 	Chain, Edge, Direct, Unowned, Hold uint16
-	_                                  [4]uint16
+	// Firsts counts visitors by their first attempt in the role, Fresh those of whom
+	// nothing is known: see Step.Visit. PendingFresh is 1 for such a Pending.
+	Firsts, Fresh, PendingFresh uint16
+	_                           uint16
 }
 
 // Step is how one attempt differs from the ones before; made before the attempt
 // is counted.
 type Step struct {
-	// N (answered), Fail and Tries (answered or refused) as before the attempt.
-	N, Fail, Tries uint16
+	// N (answered), Fail and Tries (answered or refused), Firsts and Fresh as before
+	// the attempt.
+	N, Fail, Tries, Firsts, Fresh uint16
 	// Failed is the outcome; Known says that there is one.
 	Failed, Known bool
 	// Switched: another object than before; Moved: another address and another
@@ -57,8 +65,14 @@ type Step struct {
 	Gap int64
 	// NewUser: somebody whom Users does not have yet.
 	NewUser bool
+	// Visit: the event tells of one more visitor, Stranger: one of whom nothing is
+	// known. That is the actor itself at its first attempt in the role. Where goods
+	// are held it is somebody who held some a quarter of an hour ago or more, and
+	// whoever has paid since is no stranger. For an account it is whoever tries it
+	// from a context that it does not know, a stranger who is refused a new secret.
+	Visit, Stranger bool
 	// NewClient and NewSession: not seen before in the episode of this subject.
-	NewClient, NewSession, NewPrint bool
+	NewClient, NewSession bool
 }
 
 func inc(c *uint16, by bool) {
@@ -77,7 +91,7 @@ func (s *Stats) resetIf(now, silence uint32) {
 // step compares an attempt with the ones before.
 func (s *Stats) step(in *Input) Step {
 	e := in.Event
-	st := Step{N: s.N, Fail: s.Fail, Tries: uint16(min(65535, uint32(s.N)+uint32(s.Refused))), Known: in.Outcome != event.OutcomeNone, Failed: in.Outcome == event.OutcomeFailure, Gap: -1}
+	st := Step{Firsts: s.Firsts, Fresh: s.Fresh, N: s.N, Fail: s.Fail, Tries: uint16(min(65535, uint32(s.N)+uint32(s.Refused))), Known: in.Outcome != event.OutcomeNone, Failed: in.Outcome == event.OutcomeFailure, Gap: -1}
 	object, client := uint32(in.Object), uint32(e.Keys[event.KindClient])
 	software, session := uint32(e.Keys[event.KindFingerprint]), uint32(in.Session)
 	if s.N+s.Refused > 0 {
@@ -93,7 +107,6 @@ func (s *Stats) step(in *Input) Step {
 	st.Stale = in.Secret != 0 && in.Object != 0 && s.Secrets.Has(in.Secret) && s.Secrets.Bits() < 40
 	st.NewObject = in.Object != 0 && !s.Objects.Has(in.Object)
 	st.NewClient = !s.Clients.Has(uint64(e.Keys[event.KindClient]))
-	st.NewPrint = !s.Prints.Has(uint64(e.Keys[event.KindFingerprint]))
 	st.NewSession = session != 0 && !s.Sessions.Has(in.Session)
 	return st
 }
@@ -126,6 +139,8 @@ func (s *Stats) count(in *Input, st *Step) {
 	inc(&s.Direct, in.Direct)
 	inc(&s.Unowned, in.Unowned)
 	inc(&s.Hold, in.Hold)
+	inc(&s.Firsts, st.Visit)
+	inc(&s.Fresh, st.Stranger)
 	if in.Object != 0 {
 		s.Objects.Add(in.Object)
 		s.LastObject = uint32(in.Object)
@@ -189,6 +204,8 @@ func (s *Stats) merge(o *Stats) {
 		{&s.Direct, o.Direct},
 		{&s.Unowned, o.Unowned},
 		{&s.Hold, o.Hold},
+		{&s.Firsts, o.Firsts},
+		{&s.Fresh, o.Fresh},
 	} {
 		*p.to = uint16(min(65535, uint32(*p.to)+uint32(p.from)))
 	}

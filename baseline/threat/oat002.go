@@ -8,7 +8,7 @@ import "github.com/weirproject/weir/stream/event"
 // Blind spots: codes that leaked and are right at the first try.
 type oat002 struct{}
 
-var oat002Trial = trial{objects: true, outcomes: true, volume: true, cohort: true}
+var oat002Trial = trial{objects: true, outcomes: true, volume: true, cohort: true, group: true}
 
 func (oat002) Facts() Facts {
 	return Facts{
@@ -21,8 +21,15 @@ func (oat002) Facts() Facts {
 func (oat002) Observe(o *Observation) { oat002Trial.observe(o) }
 
 func (oat002) Cap(o *Observation, s Subject) (event.Action, string) {
-	if s == Tool {
+	switch s {
+	case Tool:
 		return toolCap(o)
+	case Group:
+		if g := o.In.ByGroup; g.Fail < 6 || g.Objects.Bits() < 6 || g.Fail*10 < g.N*8 || !o.strangers(s, 4) {
+			return event.ActionObserve, "fewer than 6 wrong codes of one range, or by people one knows"
+		}
+		return event.ActionChallenge, "a range of codes is challenged, never blocked"
+	default:
 	}
 	if o.In.ByActor.Objects.Bits() < 6 {
 		return event.ActionObserve, "fewer than 6 codes: a bargain hunter"

@@ -16,7 +16,7 @@ func (oat005) Facts() Facts {
 	return Facts{
 		Threat: "OAT-005", Name: "Scalping",
 		Roles:     []event.Role{event.RoleItemView, event.RoleCartAdd, event.RoleCheckoutStep, event.RoleOrder, event.RolePayAuth},
-		Parts:     []string{"at_the_opening", "polls_of_one_item", "quick_polls", "step_time", "unowned_software"},
+		Parts:     []string{"at_the_opening", "polls_of_one_item", "quick_polls", "step_time", "unowned_software", "item_polled_by_many"},
 		Strongest: event.ActionBlock, Compares: "how soon after the opening, and how often before it, this site's people ask for an item",
 		Verb: "was at a sale's opening faster than people are",
 	}
@@ -29,10 +29,14 @@ func (oat005) Observe(o *Observation) {
 	case event.RoleItemView:
 		if st.N > 0 && in.Object != 0 {
 			k := less(a.Edge, in.Edge)
-			nats, want := o.Urn(feature.UrnEdge, st.N, k, in.Edge, habit(900, 100, st.N, k))
+			// The first view of an item is never one.
+			nats, want := o.Urn(feature.UrnEdge, st.N, k, in.Edge, habit(900, 100, st.N-1, k))
 			o.Add(Actor, 1, nats, milli(uint32(a.Edge)), int32(uint32(a.N)*uint32(want)))
 			if in.Edge && in.Chain {
 				o.Add(Actor, 2, 300, milli(uint32(a.Quick)), 1000)
+			}
+			if in.Edge && besieged(in) {
+				o.Add(Actor, 5, 800, milli(uint32(in.ByObject.Edge)), 0)
 			}
 		}
 		return
@@ -59,11 +63,19 @@ func (oat005) Observe(o *Observation) {
 	}
 }
 
+// besieged says that most views of an item are polls, by several visitors.
+func besieged(in *feature.Input) bool {
+	obj := in.ByObject
+	return obj != nil && obj.Edge >= 8 && obj.Edge*2 >= obj.N && obj.Sessions.Bits() >= 4
+}
+
 func (oat005) Cap(o *Observation, s Subject) (event.Action, string) {
 	in := o.In
 	views := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleItemView)
 	carts := o.Layer.Find(feature.SubjectActor, in.Identity.ID, event.RoleCartAdd)
-	polls := views != nil && views.Edge >= 6 && views.Edge*2 >= views.N
+	// A page that people reload brings its sub-resources.
+	bare := in.Conduct.Assets == 0 && views != nil && views.Edge >= 3 && in.Conduct.Pages <= uint32(views.N)+2
+	polls := bare || views != nil && views.Edge >= 6 && views.Edge*2 >= views.N
 	early := carts != nil && carts.Edge > 0
 	return roleCap(o, s, polls || early && (in.Chain || views != nil && views.Edge >= 2), "neither at the opening nor polling: somebody who wants it")
 }

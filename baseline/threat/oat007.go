@@ -1,6 +1,7 @@
 package threat
 
 import (
+	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
@@ -51,14 +52,20 @@ func (oat007) Observe(o *Observation) {
 			o.Add(Actor, 3, 900, milli(uint32(a.Repeat)), 1000)
 		}
 	}
-	// The account as a target: failures from places it does not know, each new.
-	if in.ByObject == nil || !st.Known || in.Resolution.Familiarity == 2 {
+	// The account as a target: failures from places it does not know, each new. A
+	// refused attempt has no outcome, but somebody new has come.
+	if in.ByObject == nil || in.Resolution.Familiarity == actor.Familiar || !st.Known && !in.Refused {
 		return
 	}
 	obj, ost := in.ByObject, &in.ObjectStep
-	p0 := in.Site.Urns[in.Role][feature.UrnObjectFail].Share(ost.N, ost.Fail)
-	p0 = min(970000, max(p0, in.Site.FamiliarFail[in.Role].PPM()))
-	o.Add(Object, 4, sketch.LogLikelihood(st.Failed, 970000, p0), milli(uint32(obj.Fail)), int32(uint32(obj.N)*(p0/1000)))
+	switch {
+	case ost.Visit:
+		o.visitor(Object, 4)
+	case st.Known:
+		p0 := in.Site.Urns[in.Role][feature.UrnObjectFail].Share(ost.N, ost.Fail)
+		p0 = min(970000, max(p0, in.Site.FamiliarFail[in.Role].PPM()))
+		o.Add(Object, 4, sketch.LogLikelihood(st.Failed, 970000, p0), milli(uint32(obj.Fail)), int32(uint32(obj.N)*(p0/1000)))
+	}
 	o.spread(5)
 }
 

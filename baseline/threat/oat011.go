@@ -27,13 +27,13 @@ func (oat011) Facts() Facts {
 func (oat011) Observe(o *Observation) {
 	in := o.In
 	p, c := &in.Page, in.Conduct
-	if !p.Page || p.Missing && !p.Ordered || in.Event.Method != http.MethodGet || in.Refused {
+	if !p.Page || p.Missing && !p.Ordered || in.Event.Method != http.MethodGet {
 		return
 	}
 	if in.ByTool != nil && !in.Chain {
 		toolReads(o)
 	}
-	if p.N == 0 {
+	if p.N == 0 || in.Refused {
 		return
 	}
 	pages := int32(min(2000, c.Pages))

@@ -25,7 +25,7 @@ func (oat015) Facts() Facts {
 func (oat015) Observe(o *Observation) {
 	in := o.In
 	p, c := &in.Page, in.Conduct
-	if !p.Page || in.Refused {
+	if !p.Page {
 		return
 	}
 	if in.ByTool != nil && in.Role == event.RoleNone {
@@ -35,7 +35,7 @@ func (oat015) Observe(o *Observation) {
 			toolPart(o, 4)
 		}
 	}
-	if p.N == 0 {
+	if p.N == 0 || in.Refused {
 		return
 	}
 	crowdPart(o, 5, feature.WayHammering)

@@ -16,7 +16,7 @@ type oat016 struct{}
 func (oat016) Facts() Facts {
 	return Facts{
 		Threat: "OAT-016", Name: "Skewing", Roles: []event.Role{event.RoleVote, event.RoleLike, event.RoleClick},
-		Parts:     []string{"same_target_again", "quick_actions", "without_looking", "unowned_software", "new_voters"},
+		Parts:     []string{"same_target_again", "quick_actions", "without_looking", "unowned_software", "new_voters", "unknown_voters"},
 		Strongest: event.ActionBlock, Compares: "how often this site's people act on one target again, and what they do before",
 		Verb: "acted on one target again and again",
 	}
@@ -35,16 +35,17 @@ func (oat016) Observe(o *Observation) {
 		}
 	}
 	// The target: new sessions that do nothing but this.
-	if st := &in.ObjectStep; in.ByObject != nil && st.NewSession && st.NewClient {
+	if st := &in.ObjectStep; in.ByObject != nil && st.NewSession && st.NewClient && in.Direct {
 		p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
-		o.Add(Object, 4, min(1500, sketch.LogLikelihood(in.Direct, 800000, max(p0, 50000))), milli(uint32(in.ByObject.Direct)), int32(p0/1000))
+		o.Add(Object, 4, min(1500, sketch.LogLikelihood(true, 800000, max(p0, 50000))), milli(uint32(in.ByObject.Direct)), int32(p0/1000))
 	}
+	o.visitor(Object, 5)
 }
 
 func (oat016) Cap(o *Observation, s Subject) (event.Action, string) {
 	a := o.In.ByActor
-	if s == Object && o.In.ByObject.Direct < 6 {
-		return event.ActionObserve, "fewer than 6 visitors who did nothing else"
+	if s == Object && o.In.ByObject.Direct < 6 && !o.strangers(s, 6) {
+		return event.ActionObserve, "fewer than 6 unknown visitors, or visitors who did nothing else"
 	}
 	return roleCap(o, s, a.N >= 5 && (a.Switch*3 < a.N || a.Direct*2 > a.N), "fewer than 5 actions")
 }

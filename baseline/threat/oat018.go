@@ -24,7 +24,15 @@ func (oat018) Facts() Facts {
 func (oat018) Observe(o *Observation) {
 	in := o.In
 	p, c := &in.Page, in.Conduct
-	if !p.Page || !p.New || in.Refused {
+	if !p.Page || !p.New {
+		return
+	}
+	if in.Refused {
+		// What an enforcer has answered tells only whether anybody knows the route.
+		if in.ByTool != nil && in.RouteStats.Requests == 0 && p.Fresh >= 2 {
+			alone, want := o.Page(feature.PageMissing, 0, 0, true, 9)
+			o.Add(Tool, 0, min(alone, 1500), milli(uint32(in.ByTool.N)), want)
+		}
 		return
 	}
 	nats, want := o.Page(feature.PageMissing, p.Fresh, p.Lost, p.Missing, 9)

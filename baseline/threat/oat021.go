@@ -14,7 +14,7 @@ type oat021 struct{}
 func (oat021) Facts() Facts {
 	return Facts{
 		Threat: "OAT-021", Name: "Denial of Inventory", Roles: []event.Role{event.RoleReserve, event.RoleCartAdd},
-		Parts:     []string{"holds_without_purchase", "quick_holds", "without_looking", "unowned_software"},
+		Parts:     []string{"holds_without_purchase", "quick_holds", "without_looking", "unowned_software", "unknown_visitors"},
 		Strongest: event.ActionBlock, Compares: "how many things this site's people hold before they buy",
 		Verb: "held goods again and again and bought nothing",
 	}
@@ -35,6 +35,8 @@ func (oat021) Observe(o *Observation) {
 	}
 	quickPart(o, 1)
 	directPart(o, 2)
+	o.visitor(Object, 4)
+	o.visitor(Group, 4)
 	if in.ByTool != nil && in.Hold {
 		toolPart(o, 3)
 		nats, want := o.Urn(feature.UrnHold, 0, 0, true, 950000)
@@ -45,6 +47,9 @@ func (oat021) Observe(o *Observation) {
 }
 
 func (oat021) Cap(o *Observation, s Subject) (event.Action, string) {
+	if (s == Object || s == Group) && !o.strangers(s, 6) {
+		return event.ActionObserve, "fewer than 6 unknown visitors"
+	}
 	a := o.In.ByActor
 	return roleCap(o, s, a.Hold >= 6, "fewer than 6 holds: somebody who hesitates")
 }

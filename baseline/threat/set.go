@@ -184,6 +184,9 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	}
 	c.Peak = max(c.Peak, score)
 	c.Sample(in.Event.ID)
+	if in.Event.Keys[event.KindAccount] != 0 {
+		c.Members++
+	}
 	if in.Teach && sub == Actor {
 		c.TaughtUntil, c.TaughtRate = in.Sec, max(c.TaughtRate, rate(in))
 	}
@@ -326,6 +329,13 @@ func (s *Set) learn(in *feature.Input) {
 			fashion[min(n-1, 15)].Again()
 		}
 	}
+	if st := &in.ObjectStep; st.Visit {
+		in.Site.Newcomers[in.Role].Add(st.Stranger)
+		u[feature.UrnObjectFresh].Learn(st.Firsts, st.Fresh, st.Stranger)
+	}
+	if st := &in.GroupStep; st.Visit {
+		u[feature.UrnGroupFresh].Learn(st.Firsts, st.Fresh, st.Stranger)
+	}
 	if g := in.ByGroup; g != nil && in.GroupStep.Known && in.GroupStep.N < 40 {
 		in.Site.GroupFail[in.Role].Learn(in.GroupStep.N, in.GroupStep.Fail, in.GroupStep.Failed)
 	}
@@ -342,9 +352,6 @@ func (s *Set) learn(in *feature.Input) {
 				spread[min(n-1, 15)].Again()
 			}
 		}
-		if st.N > 0 {
-			u[feature.UrnObjectPlace].Learn(st.N-1, places(o, st), st.NewClient && st.NewSession)
-		}
 	}
 }
 
@@ -356,15 +363,6 @@ func crowded(in *feature.Input) bool {
 		}
 	}
 	return false
-}
-
-// places is how many of the object's attempts before came from a new place.
-func places(o *feature.Stats, st *feature.Step) uint16 {
-	n := uint16(max(0, o.Sessions.Bits()-1))
-	if st.NewSession && n > 0 {
-		n--
-	}
-	return n
 }
 
 func usersBefore(s *feature.Stats) int { return max(0, s.Users.Bits()-1) }
@@ -418,7 +416,7 @@ func (c *Case) Bind(b Bound) bool {
 	for i := range c.Binds[:c.BindCount] {
 		have := &c.Binds[i]
 		if have.Kind == b.Kind {
-			if have.Value == b.Value && have.With == b.With && have.WithKind == b.WithKind {
+			if have.Value == b.Value && have.With == b.With && have.WithKind == b.WithKind && have.Route == b.Route {
 				have.At = b.At
 				return false
 			}

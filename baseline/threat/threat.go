@@ -164,11 +164,14 @@ type Case struct {
 	// Told is Count at the last revision.
 	Revision, Told uint32
 	Binds          [MaxBinds]Bound
+	Routes         [4]Route
 	BindCount      uint16
 	// Pending: identifiers have come since the last revision.
 	Pending uint16
 	// Named has a bit per detector that the last revision named as a threat.
 	Named uint32
+	// Members counts the events by proved accounts, of Count.
+	Members, _ uint32
 }
 
 // Position is verdict.Position without padding.
@@ -177,6 +180,32 @@ type Position struct {
 	Partition int32
 	Row       int32
 }
+
+// Route is a route template of at most 63 bytes.
+type Route struct {
+	Len  uint8
+	Text [63]byte
+}
+
+// RouteOf returns 1 plus the index of a route of the case, which it remembers; 0
+// for no route, one that is too long or one too many.
+func (c *Case) RouteOf(route string) uint8 {
+	if len(route) > len(Route{}.Text) {
+		return 0
+	}
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		if r.Len == 0 && route != "" {
+			r.Len = uint8(copy(r.Text[:], route))
+		}
+		if r.String() == route && route != "" {
+			return uint8(i + 1)
+		}
+	}
+	return 0
+}
+
+func (r *Route) String() string { return string(r.Text[:r.Len]) }
 
 // ID is an event id of at most 127 bytes.
 type ID struct {
@@ -203,8 +232,9 @@ type Bound struct {
 	// At is when it was last seen, in seconds.
 	At             uint32
 	Kind, WithKind uint8
-	// Shown: the last revision has it.
-	Shown uint16
+	// Shown: the last revision has it. Route is 1 plus the index of the case's route
+	// that it is held to, 0 for all.
+	Shown, Route uint8
 }
 
 // PartContinued is the last part of every actor's case: requests that went on

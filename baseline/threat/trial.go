@@ -73,6 +73,50 @@ func (o *Observation) fashion(part int) {
 	o.Add(Group, part, nats, milli(in.ByGroup.Users.Count()), int32(1000+p0/1000))
 }
 
+// maxVisitor bounds what one visitor adds, in milli-nats: five at least make a
+// crowd.
+const maxVisitor = 2000
+
+// changed is the share of unknown visitors, in parts per million, that is looked
+// for where an object's own past holds fewer.
+const changed = 600000
+
+// visitor adds the ratio for one more visitor of an object or a group, by whether
+// anything is known of the visitor, given how many of those before were unknown:
+// against the learned share of this role's objects, or the share that unknown
+// visitors have on all objects now where that is larger. An article that is
+// advertised draws new people, but then others do as well.
+func (o *Observation) visitor(s Subject, part int) {
+	in := o.In
+	stats, st, urn := in.ByObject, &in.ObjectStep, feature.UrnObjectFresh
+	if s == Group {
+		stats, st, urn = in.ByGroup, &in.GroupStep, feature.UrnGroupFresh
+	}
+	if !st.Visit || !o.Mature() {
+		return
+	}
+	learned := &in.Site.Urns[in.Role][urn]
+	now := in.Site.Newcomers[in.Role].PPM()
+	if in.Role == event.RoleLogin {
+		// Of the log-ins that fail many may be attacks, but not at home.
+		now = in.Site.FamiliarFail[in.Role].PPM()
+	}
+	p0 := max(learned.Share(st.Firsts, st.Fresh), learned.Share(0, 0), now)
+	p0 = min(p0, 970000)
+	p1 := max(p0, changed, habit(500, 500, st.Firsts, st.Fresh))
+	o.Add(s, part, min(maxVisitor, sketch.LogLikelihood(st.Stranger, p1, p0)), milli(uint32(stats.Fresh)), int32(uint32(stats.Firsts)*(p0/1000)))
+}
+
+// strangers says that so many unknown visitors, a quarter of all, came to the object
+// or group of a case.
+func (o *Observation) strangers(s Subject, least uint16) bool {
+	stats := o.In.ByObject
+	if s == Group {
+		stats = o.In.ByGroup
+	}
+	return stats != nil && stats.Fresh >= least && stats.Fresh*4 >= stats.Firsts
+}
+
 // trial is the common test of threats that try objects (accounts, cards, codes,
 // numbers) one after the other. Its parts have fixed indexes.
 type trial struct {
@@ -141,6 +185,9 @@ func (t trial) observe(o *Observation) {
 	}
 	if t.group {
 		o.fashion(partPlaces)
+		if t.outcomes {
+			o.visitor(Group, partMoves)
+		}
 	}
 	if t.group && t.outcomes && in.ByGroup != nil && st.Known {
 		g, gs := in.ByGroup, &in.GroupStep

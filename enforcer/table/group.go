@@ -3,6 +3,7 @@ package table
 import (
 	"encoding/binary"
 	"iter"
+	"strings"
 
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
@@ -65,14 +66,14 @@ func appendGroup(b []byte, g *verdict.Group, scope verdict.Scope) ([]byte, error
 	var err error
 	for _, x := range g.All {
 		var k Kinds
-		if b, k, err = appendBind(b, x); err != nil {
+		if b, k, err = appendBind(b, x, false); err != nil {
 			return nil, err
 		}
 		kinds |= k
 	}
 	allLen := len(b) - start - groupHead
 	for _, x := range g.None {
-		if b, _, err = appendBind(b, x); err != nil {
+		if b, _, err = appendBind(b, x, true); err != nil {
 			return nil, err
 		}
 	}
@@ -91,12 +92,13 @@ func appendGroup(b []byte, g *verdict.Group, scope verdict.Scope) ([]byte, error
 	return b, nil
 }
 
-func appendBind(b []byte, x verdict.Bind) ([]byte, Kinds, error) {
-	if x.Value == 0 {
+// appendBind stores a bind; one without a value stands for every value of its
+// kind where anyValue allows it.
+func appendBind(b []byte, x verdict.Bind, anyValue bool) ([]byte, Kinds, error) {
+	if x.Value == 0 && (!anyValue || strings.HasPrefix(x.Kind, objectPrefix)) {
 		return nil, 0, malformed("%s is bound to an empty value", x.Kind)
 	}
-	if len(x.Kind) > len(objectPrefix) && x.Kind[:len(objectPrefix)] == objectPrefix {
-		name := x.Kind[len(objectPrefix):]
+	if name, ok := strings.CutPrefix(x.Kind, objectPrefix); ok && name != "" {
 		if len(name) > MaxName {
 			return nil, 0, malformed("object name of %d bytes, want at most %d", len(name), MaxName)
 		}
@@ -279,10 +281,12 @@ func (x bind) key(site uint64) uint64 {
 	return kindKey(site, event.Kind(x.kind), x.value)
 }
 
-// fits reports whether the request carries the identifier.
+// fits reports whether the request carries the identifier, or for a bind
+// without a value any of its kind.
 func (x bind) fits(ev *event.Event) bool {
 	if x.kind != objectKind {
-		return ev.Keys[x.kind] == x.value
+		v := ev.Keys[x.kind]
+		return v != 0 && (x.value == 0 || x.value == v)
 	}
 	for i := range ev.Objects {
 		if ev.Objects[i].Hash == x.value && ev.Objects[i].Name == string(x.name) {

@@ -123,6 +123,8 @@ func TestARequestMatchesWhenAGroupFits(t *testing.T) {
 		{"an object of another name", "object:card=5", "object:coupon=5", false},
 		{"a proved context is spared", "target_account=1 request_template=2 !device=3", "target_account=1 request_template=2 device=3", false},
 		{"an unproved context is not", "target_account=1 request_template=2 !device=3", "target_account=1 request_template=2 device=4", true},
+		{"a proved account is spared, whichever", "object:item=5 !account=", "object:item=5 account=3", false},
+		{"a request without one is not", "object:item=5 !account=", "object:item=5 session=3", true},
 		{"on its route", "session=7 @/api/login", "session=7 @/api/login", true},
 		{"on another route", "session=7 @/api/login", "session=7 @/api/pay", false},
 		{"with its method", "session=7 @POST+/api/login", "session=7 @/api/login", true},

@@ -84,6 +84,7 @@ func (r *request) object(ev *event.Event, o *objectPlan, v, card, claimed string
 	case classCard:
 		if len(normal) >= 13 && len(normal) <= 19 && isDigits(normal) {
 			r.derived(ev, o.name+".bin", normal[:8])
+			r.derived(ev, o.name+".iin", normal[:6])
 		}
 	case classPhone:
 		country, prefix := phoneParts(normal)
@@ -93,8 +94,26 @@ func (r *request) object(ev *event.Event, o *objectPlan, v, card, claimed string
 		domain, pattern := emailParts(normal)
 		r.derived(ev, o.name+".domain", domain)
 		r.derived(ev, o.name+".pattern", pattern)
-	case classUnknown, classPlain, classSecret, classAccount, classCSC, classExpiry, classPassword, classContent:
+	case classSecret:
+		if n := len(normal) - untoldCode; n >= 3 && isCode(o.name) {
+			name := o.name + ".prefix"
+			addObject(ev, event.Object{Name: name, Hash: r.key.hash("object:"+name, asciiLower(normal[:n]))})
+		}
+	case classUnknown, classPlain, classAccount, classCSC, classExpiry, classPassword, classContent:
 	}
+}
+
+// untoldCode is how many of its last characters a code's prefix leaves out: codes
+// that are tried one after the other differ there.
+const untoldCode = 4
+
+// isCode reports whether an object is a coupon, a voucher or the like.
+func isCode(name string) bool {
+	switch name {
+	case "coupon", "voucher", "promo", "code", "gift_card", "giftcard":
+		return true
+	}
+	return false
 }
 
 // derived adds a readable object that says less than its origin.

@@ -230,7 +230,7 @@ func TestPayment(t *testing.T) {
 	if ev.Outcome != event.OutcomeSuccess {
 		t.Errorf("outcome %v", ev.Outcome)
 	}
-	want := map[string]string{"order": "A-17", "amount": "12.50", "card.bin": "41111111", "card": "", "csc": "", "expiry": ""}
+	want := map[string]string{"order": "A-17", "amount": "12.50", "card.bin": "41111111", "card.iin": "411111", "card": "", "csc": "", "expiry": ""}
 	if len(ev.Objects) != len(want) {
 		t.Errorf("objects: %v", ev.Objects)
 	}

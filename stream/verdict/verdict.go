@@ -73,7 +73,9 @@ const (
 )
 
 // Group is one way a request can match: all of All, none of None, and the
-// route, before Expires (zero: the verdict's own).
+// route, before Expires (zero: the verdict's own). A bind of None without a
+// value stands for every value of its kind: {"kind":"account","value":""} spares
+// whoever has logged in.
 type Group struct {
 	All     []Bind   `json:"all"`
 	None    []Bind   `json:"none,omitempty"`

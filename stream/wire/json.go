@@ -161,22 +161,22 @@ func checkVerdict(v *verdict.Verdict) error {
 			// An empty conjunction would match every request of the site.
 			errs = append(errs, unusable("binds[%d].all is empty", i))
 		}
-		if checkBinds("", g.All) == nil && checkBinds("", g.None) == nil && len(g.Routes) <= maxElements {
+		if checkBinds("", g.All, false) == nil && checkBinds("", g.None, true) == nil && len(g.Routes) <= maxElements {
 			continue // most verdicts have many groups: no names for good ones
 		}
-		errs = append(errs, checkBinds(fmt.Sprintf("binds[%d].all", i), g.All),
-			checkBinds(fmt.Sprintf("binds[%d].none", i), g.None),
+		errs = append(errs, checkBinds(fmt.Sprintf("binds[%d].all", i), g.All, false),
+			checkBinds(fmt.Sprintf("binds[%d].none", i), g.None, true),
 			count(fmt.Sprintf("binds[%d].routes", i), len(g.Routes), maxElements))
 	}
 	return errors.Join(errs...)
 }
 
-func checkBinds(name string, binds []verdict.Bind) error {
+func checkBinds(name string, binds []verdict.Bind, anyValue bool) error {
 	if err := count(name, len(binds), maxBinds); err != nil {
 		return err
 	}
 	for i, b := range binds {
-		if b.Kind == "" || len(b.Kind) > maxName || b.Value == 0 {
+		if b.Kind == "" || len(b.Kind) > maxName || b.Value == 0 && !anyValue {
 			return unusable("%s[%d] needs a kind and a value", name, i)
 		}
 	}
@@ -184,7 +184,7 @@ func checkBinds(name string, binds []verdict.Bind) error {
 }
 
 func checkControl(c *verdict.Control) error {
-	errs := []error{need("kind", c.Kind), need("site", c.Site), checkBinds("allow", c.Allow)}
+	errs := []error{need("kind", c.Kind), need("site", c.Site), checkBinds("allow", c.Allow, false)}
 	switch c.Kind {
 	case "verdict":
 		if c.Verdict == nil {
