@@ -17,6 +17,9 @@ type Engine interface {
 	Observe(ev *event.Event, pos verdict.Position) Result
 	// Control takes an operator's record.
 	Control(c *verdict.Control, pos verdict.Position) []verdict.Verdict
+	// InForce lists the verdicts in force at the newest event time of their sites.
+	// The list is the caller's, what its entries point to is not.
+	InForce() []verdict.Verdict
 	// Cut freezes the whole state as it is now, quickly whatever its size, to be
 	// written while the engine goes on. The cut before is over by then.
 	Cut() (Cut, error)

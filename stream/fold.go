@@ -26,6 +26,7 @@ type fold struct {
 	// next is the offset of the first record that is not part of the state.
 	next   int64
 	events uint64
+	aging  aging
 
 	decoder *wire.Decoder
 	ev      event.Event
@@ -165,7 +166,7 @@ type frozen struct {
 func (f *fold) cut(stored int64) (*frozen, error) {
 	m := &snapshotMeta{
 		topic: f.topic, partition: f.partition, offset: f.next, stored: stored, lineage: f.lineage, events: f.events,
-		marks: f.marks, prefer: f.prefer,
+		marks: f.marks, prefer: f.prefer, aging: f.aging,
 	}
 	c, err := f.engine.Cut()
 	if err != nil {
@@ -191,6 +192,6 @@ func restoreFold(r io.Reader, topic string, partition int32, engine Engine) (*fo
 		return nil, nil, fmt.Errorf("engine state: %w", err)
 	}
 	f := newFold(topic, partition, engine)
-	f.marks, f.prefer, f.next, f.events, f.lineage = m.marks, m.prefer, m.offset, m.events, m.lineage
+	f.marks, f.prefer, f.next, f.events, f.lineage, f.aging = m.marks, m.prefer, m.offset, m.events, m.lineage, m.aging
 	return f, m, nil
 }

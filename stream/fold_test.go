@@ -121,8 +121,18 @@ func TestOneSourceFeedsTheEngine(t *testing.T) {
 	for i := range 3 * maxRecentIDs {
 		p.shadowed(&event.Event{ID: strconv.Itoa(i), Source: event.SourceAccessLog, Site: fmt.Sprint("s", i), Time: int64(i + 1)})
 	}
-	if len(p.fed) != maxRecentIDs || len(p.recent) != maxRecentIDs || len(p.sites) != maxSites {
-		t.Errorf("%d ids, %d sites remembered", len(p.fed), len(p.sites))
+	if len(p.fed) != maxRecentIDs || p.recent != nil || len(p.sites) != maxSites {
+		t.Errorf("%d ids, %d sites remembered, %d to look up", len(p.fed), len(p.sites), len(p.recent))
+	}
+	id := func(i int) uint64 {
+		return requestHash(&event.Event{ID: strconv.Itoa(i), Site: fmt.Sprint("s", i)})
+	}
+	if last := 3*maxRecentIDs - 1; !p.wasFed(id(last)) || p.wasFed(id(last-maxRecentIDs)) {
+		t.Error("the newest ids are to be remembered, and no others")
+	}
+	p.remember(&event.Event{ID: "a", Site: "s"}) // from now on the look-up follows
+	if oldest := 2 * maxRecentIDs; p.wasFed(id(oldest)) || !p.wasFed(id(oldest+1)) || len(p.recent) != maxRecentIDs {
+		t.Errorf("the oldest id stays, or others went: %d to look up", len(p.recent))
 	}
 	flagged := &event.Event{Flags: event.FlagShadowed, Source: event.SourceReplay}
 	if !p.shadowed(flagged) {

@@ -222,6 +222,7 @@ func (g *Group) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	if err != nil {
 		return nil, err
 	}
+	keeps := g.retention(ctx)
 	var wg errgroup.Group
 	var mu sync.Mutex
 	for _, p := range slices.Collect(maps.Keys(parts)) {
@@ -231,7 +232,7 @@ func (g *Group) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 				return fmt.Errorf("partition %d: %w", p, errNoTopic)
 			}
 			log.id = id
-			from, err := g.takeOver(ctx, p, log)
+			from, err := g.takeOver(ctx, p, log, keeps)
 			if err != nil {
 				return fmt.Errorf("take over partition %d: %w", p, err)
 			}
@@ -248,9 +249,23 @@ func (g *Group) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	return offsets, nil
 }
 
+// retention is how far back the verdict topic reaches; a broker that does not
+// tell is taken to forget soon.
+func (g *Group) retention(ctx context.Context) retention {
+	if g.cfg.NewEngine == nil {
+		return retention{}
+	}
+	r, err := topicRetention(ctx, g.client, g.cfg.VerdictTopic)
+	if err != nil {
+		g.cfg.Log.Warn("verdicts in force will be repeated often: the broker does not tell how much the topic keeps", "err", err)
+		return cautious
+	}
+	return r
+}
+
 // takeOver makes the owner of one partition, starts it and returns the offset
 // to fetch from.
-func (g *Group) takeOver(ctx context.Context, p int32, log logState) (int64, error) {
+func (g *Group) takeOver(ctx context.Context, p int32, log logState, keeps retention) (int64, error) {
 	g.mu.Lock()
 	c, ok := g.notes[p]
 	old := g.owners[p]
@@ -262,6 +277,7 @@ func (g *Group) takeOver(ctx context.Context, p int32, log logState) (int64, err
 		g.stopOwners(ctx, []int32{p}, false)
 	}
 	o := g.newOwner(p)
+	o.keeps = keeps
 	from, err := o.prepare(ctx, log, c)
 	if err != nil {
 		return 0, err

@@ -134,6 +134,9 @@ func (e *countEngine) Control(c *verdict.Control, pos verdict.Position) []verdic
 	return []verdict.Verdict{countVerdict(c.Site, "control:"+c.ID, 1, pos)}
 }
 
+// InForce is for engines that hold what they gave.
+func (e *countEngine) InForce() []verdict.Verdict { return nil }
+
 func (e *countEngine) Cut() (Cut, error) {
 	b, err := json.Marshal(e)
 	return bytesCut(b), err

@@ -160,6 +160,7 @@ func (b *bench) uninterrupted() truth {
 					b.t.Error(err)
 				}
 				out.verdicts[v.ID] = raw
+				f.aging.add(len(v.Site)+len(raw)+recordOverheadBytes, rec.Time)
 			}, nil)
 			if res.bad != nil {
 				return fmt.Errorf("offset %d: %w", rec.Offset, res.bad)

@@ -26,19 +26,21 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error)
 }
 
 type groupMetrics struct {
-	lag       *prometheus.GaugeVec   // topic, stage
-	records   *prometheus.CounterVec // topic, stage
-	events    *prometheus.CounterVec // topic
-	rows      *prometheus.CounterVec // topic
-	verdicts  *prometheus.CounterVec // topic
-	lost      *prometheus.CounterVec // topic, cause
-	repeated  *prometheus.CounterVec // topic
-	late      *prometheus.CounterVec // topic
-	deferred  *prometheus.CounterVec // topic
-	retries   *prometheus.CounterVec // topic
-	snapshots *prometheus.CounterVec // topic, result
-	alarms    *prometheus.CounterVec // topic, alarm
-	owned     *prometheus.GaugeVec   // topic
+	lag      *prometheus.GaugeVec   // topic, stage
+	records  *prometheus.CounterVec // topic, stage
+	events   *prometheus.CounterVec // topic
+	rows     *prometheus.CounterVec // topic
+	verdicts *prometheus.CounterVec // topic
+	// republished counts the verdicts in force that were repeated.
+	republished *prometheus.CounterVec // topic
+	lost        *prometheus.CounterVec // topic, cause
+	repeated    *prometheus.CounterVec // topic
+	late        *prometheus.CounterVec // topic
+	deferred    *prometheus.CounterVec // topic
+	retries     *prometheus.CounterVec // topic
+	snapshots   *prometheus.CounterVec // topic, result
+	alarms      *prometheus.CounterVec // topic, alarm
+	owned       *prometheus.GaugeVec   // topic
 }
 
 func newGroupMetrics(reg prometheus.Registerer) (*groupMetrics, error) {
@@ -58,6 +60,7 @@ func newGroupMetrics(reg prometheus.Registerer) (*groupMetrics, error) {
 	counter(&m.events, "weir_stream_events_total", "New events that the engine has taken.", "topic")
 	counter(&m.rows, "weir_stream_rows_stored_total", "Rows that the store has acknowledged.", "topic")
 	counter(&m.verdicts, "weir_stream_verdicts_total", "Verdicts that the engine gave and the log acknowledged.", "topic")
+	counter(&m.republished, "weir_stream_verdicts_republished_total", "Verdicts in force that were put on the topic again, before the log forgets them.", "topic")
 	counter(&m.lost, "weir_stream_lost_total", "Events found missing or unusable while reading: missing (a gap in a producer's numbers), undecodable, rejected (by the store), expired (records that retention took first, in records), unpublished (verdicts the log refused).", "topic", "cause")
 	counter(&m.repeated, "weir_stream_repeated_total", "Events dropped because the log held them twice.", "topic")
 	counter(&m.late, "weir_stream_late_total", "Events that came after they had been counted as missing.", "topic")

@@ -12,7 +12,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weirproject/weir/stream/verdict"
-	"github.com/weirproject/weir/stream/wire"
 )
 
 // owner is the one owner of one partition, with two cursors. The engine cursor
@@ -32,13 +31,17 @@ type owner struct {
 
 	plan     plan
 	logStart int64
-	vault    *vault
-	fold     *fold // live only
-	inbox    *inbox
-	outbox   *outbox
-	backlog  *backlog
-	engine   *cursor // everything below is in the engine
-	stored   *cursor // everything below is in the store
+	// keeps is how far back the verdict topic reaches, repeats what is left of the
+	// verdicts in force that are being repeated (live only).
+	keeps   retention
+	repeats []verdict.Verdict
+	vault   *vault
+	fold    *fold // live only
+	inbox   *inbox
+	outbox  *outbox
+	backlog *backlog
+	engine  *cursor // everything below is in the engine
+	stored  *cursor // everything below is in the store
 	// acked is the last committed offset, where the next owner's store cursor
 	// would start.
 	acked atomic.Int64
@@ -234,6 +237,9 @@ func (o *owner) live(ctx, all context.Context) {
 				return
 			}
 			o.take(all, &recs[i])
+			o.republish(all, recs[i].Time)
+		}
+		for len(recs) == 0 && ctx.Err() == nil && o.republish(all, time.Now()) {
 		}
 		if len(recs) > 0 {
 			o.cfg.At("produced")
@@ -259,18 +265,21 @@ func (o *owner) take(ctx context.Context, rec *Record) {
 	}
 	var out []*kgo.Record
 	res := f.apply(rec, func(v *verdict.Verdict) {
-		if rec.Offset < o.plan.emitFrom {
+		r, err := o.verdictRecord(v)
+		if err == nil {
+			f.aging.add(len(r.Key)+len(r.Value)+recordOverheadBytes, rec.Time)
+		}
+		switch {
+		case rec.Offset < o.plan.emitFrom:
 			return
-		}
-		if o.cfg.OnVerdict != nil {
-			o.cfg.OnVerdict(v)
-		}
-		b, err := wire.AppendVerdict(nil, v)
-		if err != nil {
+		case err != nil:
 			o.unpublished(err)
 			return
+		case o.cfg.OnVerdict != nil:
+			o.cfg.OnVerdict(v)
 		}
-		out = append(out, &kgo.Record{Topic: o.cfg.VerdictTopic, Key: []byte(v.Site), Value: b})
+		out = append(out, r)
+		o.supersede(v.ID)
 	}, nil)
 	o.account(&res)
 	o.cfg.At("processed")

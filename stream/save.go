@@ -15,12 +15,26 @@ const snapshotPatience = 10 * time.Second
 func (o *owner) saved() bool { return o.fold.next == o.savedNext && !o.saveFailed.Load() }
 
 // idle is how long the engine cursor waits for records before it looks at the
-// snapshot clock; 0 when there is nothing to save.
+// clocks: that of snapshots and that of verdicts in force. 0 is without limit.
 func (o *owner) idle() time.Duration {
-	if o.fold.engine == nil || o.saved() {
+	if o.fold.engine == nil {
 		return 0
 	}
-	return max(o.cfg.SnapshotInterval-time.Since(o.lastSaved), time.Millisecond)
+	const never = time.Duration(math.MaxInt64)
+	wait := never
+	if !o.saved() {
+		wait = o.cfg.SnapshotInterval - time.Since(o.lastSaved)
+	}
+	if since := o.fold.aging.since; since != 0 && o.keeps.age > 0 {
+		wait = min(wait, o.keeps.age/2-time.Since(time.Unix(0, since)))
+	}
+	switch {
+	case o.repeats != nil:
+		return time.Millisecond
+	case wait == never:
+		return 0
+	}
+	return max(wait, time.Millisecond)
 }
 
 func (o *owner) snapshotDue() bool {

@@ -66,11 +66,12 @@ type snapshotMeta struct {
 	events uint64
 	marks  marks
 	prefer preference
+	aging  aging // since version 2
 }
 
 const (
 	snapshotMagic   = "WEIRSNAP"
-	snapshotVersion = 1
+	snapshotVersion = 2 // 1 is read as well
 	// maxSnapshotMetaBytes bounds the part before the engine's bytes: 4,096
 	// producers, 4,096 sites of at most 64 KiB and 8,192 ids stay far below in
 	// practice; more is taken for corruption.
@@ -88,6 +89,8 @@ func (m *snapshotMeta) encode() []byte {
 	meta.uint(m.events)
 	m.marks.appendTo(&meta)
 	m.prefer.appendTo(&meta)
+	meta.uint(m.aging.bytes)
+	meta.int(m.aging.since)
 	return meta.buf
 }
 
@@ -168,8 +171,9 @@ func readSnapshotMeta(r io.Reader) (*snapshotMeta, error) {
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, fmt.Errorf("%w: no snapshot of weir", ErrSnapshotCorrupt)
 	}
-	if v := binary.BigEndian.Uint32(head[8:]); v != snapshotVersion {
-		return nil, fmt.Errorf("%w: %d, this program reads %d", ErrSnapshotVersion, v, snapshotVersion)
+	version := binary.BigEndian.Uint32(head[8:])
+	if version < 1 || version > snapshotVersion {
+		return nil, fmt.Errorf("%w: %d, this program reads 1 to %d", ErrSnapshotVersion, version, snapshotVersion)
 	}
 	n := int64(binary.BigEndian.Uint32(head[12:]))
 	if n > maxSnapshotMetaBytes {
@@ -192,6 +196,9 @@ func readSnapshotMeta(r io.Reader) (*snapshotMeta, error) {
 	m.events = s.uint()
 	m.marks.readFrom(s)
 	m.prefer.readFrom(s)
+	if version >= 2 {
+		m.aging.bytes, m.aging.since = s.uint(), s.int()
+	}
 	if s.err == nil && len(s.buf) != 0 {
 		s.fail("bytes after the end")
 	}

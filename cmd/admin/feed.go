@@ -69,6 +69,9 @@ func (f *Feed) Add(partition int32, offset int64, v *verdict.Verdict) {
 		return
 	}
 	f.offsets[partition] = offset
+	if have := f.inForce[v.ID]; have != nil && have.Revision >= v.Revision {
+		return // everyone who follows has it
+	}
 	e := entry{partition: partition, offset: offset, vector: f.vector(), data: data}
 	if f.history = append(f.history, e); len(f.history) > 2*feedHistory {
 		f.history = slices.Clone(f.history[feedHistory:])
@@ -85,9 +88,6 @@ func (f *Feed) Add(partition int32, offset int64, v *verdict.Verdict) {
 }
 
 func (f *Feed) hold(v *verdict.Verdict) {
-	if have := f.inForce[v.ID]; have != nil && have.Revision >= v.Revision {
-		return
-	}
 	if v.Revoked || v.Expires.Std().Before(f.now()) {
 		delete(f.inForce, v.ID)
 		return
@@ -185,8 +185,7 @@ func (f *Feed) subscribe(since map[int32]int64) (first []entry, snapshot bool, v
 	}
 	first = nil
 	for _, v := range f.inForce {
-		bare := *v
-		bare.Evidence = verdict.Evidence{Features: []verdict.Feature{}, Events: []string{}}
+		bare := v.Bare()
 		if data, err := wire.AppendVerdict(nil, &bare); err == nil {
 			first = append(first, entry{data: data})
 		}

@@ -186,9 +186,14 @@ func (t topics) Follow(ctx context.Context, topic string, from map[int32]int64, 
 		return fmt.Errorf("follow %s: %w", topic, err)
 	}
 	return tail.Run(ctx, func(ctx context.Context, recs []stream.Record) error {
-		out := make([]sinks.Record, len(recs))
+		out := make([]sinks.Record, 0, len(recs))
 		for i := range recs {
-			out[i] = sinks.Record{Topic: recs[i].Topic, Partition: recs[i].Partition, Offset: recs[i].Offset, Value: recs[i].Value}
+			if r := &recs[i]; !r.Republished() {
+				out = append(out, sinks.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Value: r.Value})
+			}
+		}
+		if len(out) == 0 {
+			return nil
 		}
 		return handle(ctx, out)
 	})

@@ -61,6 +61,9 @@ func (t verdictTable) Insert(ctx context.Context, token string, b *stream.Batch)
 	// others need not be sent.
 	newest := make(map[string]int, len(b.Records))
 	for i := range b.Records {
+		if b.Records[i].Record.Republished() {
+			continue // it would take the place of the one with evidence
+		}
 		v, err := wire.ParseVerdict(b.Records[i].Record.Value)
 		if err != nil {
 			t.reject("verdict", &b.Records[i].Record, err)

@@ -56,6 +56,14 @@ type Verdict struct {
 	Policy   string `json:"policy,omitempty"`
 }
 
+// Bare is the verdict without its evidence, as snapshots of the feed and repeated
+// records have it: all that an enforcer needs. It shares its binds with v.
+func (v *Verdict) Bare() Verdict {
+	bare := *v
+	bare.Evidence = Evidence{Features: []Feature{}, Events: []string{}}
+	return bare
+}
+
 // Threat is an OWASP Automated Threat code such as "OAT-008".
 type Threat string
 
