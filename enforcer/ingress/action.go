@@ -16,15 +16,15 @@ func (x *exchange) act() bool {
 	switch d.Action {
 	case event.ActionRateLimit:
 		seconds := strconv.FormatInt(max(d.RetryAfterSeconds, 1), 10)
-		x.answer(http.StatusTooManyRequests, flow.Field{Name: "Retry-After", Value: seconds})
+		x.deny(http.StatusTooManyRequests, flow.Field{Name: "Retry-After", Value: seconds})
 	case event.ActionRedirect:
 		if !validLocation(d.Location) {
-			x.answer(http.StatusForbidden)
+			x.deny(http.StatusForbidden)
 			break
 		}
-		x.answer(http.StatusFound, flow.Field{Name: "Location", Value: d.Location})
+		x.deny(http.StatusFound, flow.Field{Name: "Location", Value: d.Location})
 	case event.ActionBlock:
-		x.answer(http.StatusForbidden)
+		x.deny(http.StatusForbidden)
 	case event.ActionNone, event.ActionAllow, event.ActionObserve, event.ActionChallenge, event.ActionRewrite:
 		// Challenge and rewrite have no form here yet: they pass, tagged, since a
 		// block would be stronger than what the verdict allows.
@@ -59,8 +59,8 @@ func validLocation(s string) bool {
 	return validTarget(s) && (s[0] == '/' || strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://"))
 }
 
-// answer refuses the request on a decision: the id and nothing about the reason.
-func (x *exchange) answer(status int, extra ...flow.Field) {
+// deny refuses the request on a decision: the id and nothing about the reason.
+func (x *exchange) deny(status int, extra ...flow.Field) {
 	if v := x.decision.Verdict; v != "" && validValue(v) {
 		extra = append(extra, flow.Field{Name: headerVerdict, Value: v})
 	}
@@ -80,8 +80,8 @@ func (x *exchange) page(status int, extra []flow.Field) {
 	fields := append(append(x.res.fields[:0], extra...), flow.Field{Name: "Cache-Control", Value: "no-store"},
 		flow.Field{Name: "Content-Type", Value: kind}, flow.Field{Name: "Content-Length", Value: strconv.Itoa(len(body))},
 		flow.Field{Name: "X-Content-Type-Options", Value: "nosniff"})
-	x.res.fields, x.raw.Status, x.raw.ResponseHeaders = fields, status, fields
-	x.client.begin(&answer{id: x.raw.ID, status: status, fields: fields, length: int64(len(body)), close: x.close})
+	x.res.status, x.res.fields = status, fields
+	x.begin(int64(len(body)))
 	// The client may be gone; there is nobody to tell.
 	_ = x.client.write(body)
 	x.client.end(nil)

@@ -321,15 +321,15 @@ func TestBodiesAreCapturedOnlyWhereNeeded(t *testing.T) {
 		if tc.edit != nil {
 			tc.edit(req)
 		}
-		n := len(b.events)
+		n := b.count()
 		res, body := do(t, req)
+		b.wait(t, n+1)
 		if res.StatusCode != tc.status || seen != tc.seen {
 			t.Errorf("%s %d: status %d, saw %s; want %d, %s", tc.path, tc.size, res.StatusCode, seen, tc.status, tc.seen)
 		}
 		if tc.status == 200 && !strings.HasPrefix(body, strconv.Itoa(tc.size)+" ") {
 			t.Errorf("%s %d: upstream got %.20s bytes", tc.path, tc.size, body)
 		}
-		b.wait(t, n+1)
 		if x := b.lastExchange(t); len(x.ResponseBody) != tc.response {
 			t.Errorf("%s %d: kept %d bytes of the response, want %d", tc.path, tc.size, len(x.ResponseBody), tc.response)
 		}

@@ -48,7 +48,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		n, err = 0, errBodyLimit
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		b.failed.Store(&err)
+		failed := err
+		b.failed.Store(&failed)
 	}
 	return n, err
 }

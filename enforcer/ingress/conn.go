@@ -72,6 +72,13 @@ func (c *baseConn) Close() error {
 	return c.Conn.Close()
 }
 
+// reset makes the close to come a reset.
+func (c *baseConn) reset() {
+	if l, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+}
+
 func closeWrite(c net.Conn) error {
 	if h, ok := c.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()
@@ -81,6 +88,7 @@ func closeWrite(c net.Conn) error {
 
 // connInfo is what is known of a client connection.
 type connInfo struct {
+	base    *baseConn
 	peer    netip.AddrPort
 	address string // peer's address as text
 	trusted bool   // peer is in TrustedProxies

@@ -87,7 +87,6 @@ func (c *h1Conn) watch() {
 func (c *h1Conn) bodyEnded() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.begun = time.Time{}
 	c.ended.Store(true)
 	c.startWatch()
 }

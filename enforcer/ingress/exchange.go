@@ -36,6 +36,7 @@ type exchange struct {
 	res      upResponse
 	wait     waiter
 	sent     sent
+	answer   answer
 	decision verdict.Decision
 	outcome  string
 	fields   []flow.Field // of a request over HTTP/2
@@ -88,7 +89,7 @@ func (x *exchange) release() {
 
 // serveH1 serves the request whose head c read.
 func (s *Server) serveH1(c *h1Conn) {
-	x, h := s.exchangeFor(time.Now()), &c.head
+	x, h := s.exchangeFor(c.begun), &c.head
 	x.client, x.h1, x.conn = c, c, c.info
 	x.raw.Method, x.raw.Host, x.raw.Target, x.raw.Protocol = h.method, h.host, h.path, h.proto
 	x.raw.Headers, x.raw.HeadersKnown = h.fields, true
@@ -177,9 +178,12 @@ func (x *exchange) capture() error {
 // decide fills the event and asks the Decider. Whatever panics there is counted
 // and answered as the route says: open or closed.
 func (x *exchange) decide() {
-	t := time.Now()
+	t := x.start
+	if x.needs.Body {
+		t = time.Now() // the wait for the body is none of ours
+	}
 	x.raw.RequestBytes = x.headLen + max(x.body.length, x.body.size(), 0)
-	ok := x.begin()
+	ok := x.extract()
 	t = since(x.s.metrics.extract, t)
 	if ok {
 		ok = x.guard("decide", func() { x.decision = x.s.opt.Decider.Decide(&x.ev) })
@@ -213,8 +217,8 @@ func (x *exchange) decide() {
 // failure is, an allowlist entry, which may match every other request, is not.
 func notable(rule string) bool { return rule != "" && !strings.HasPrefix(rule, "allowlist") }
 
-// begin fills the event, once; false: the Extractor panicked.
-func (x *exchange) begin() bool {
+// extract fills the event, once; false: the Extractor panicked.
+func (x *exchange) extract() bool {
 	if !x.tried {
 		x.tried = true
 		x.began = x.guard("extract", func() { x.s.opt.Extractor.Begin(&x.raw, &x.ev) })
@@ -310,7 +314,7 @@ func (x *exchange) finish(partial bool) {
 	} else {
 		x.raw.RequestBytes = x.headLen + x.body.size()
 	}
-	if !x.begin() {
+	if !x.extract() {
 		x.bare()
 	}
 	x.guard("extract", func() { x.s.opt.Extractor.End(&x.raw, &x.ev) })

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/weirproject/weir/stream/flow"
 )
@@ -49,13 +51,27 @@ var memFront = sync.OnceValue(func() *front {
 	if err != nil {
 		panic(err)
 	}
-	return &front{s: &Server{metrics: m}, base: context.Background()}
+	return &front{s: &Server{metrics: m, log: slog.New(slog.DiscardHandler)}, base: context.Background()}
 })
 
 func memServe(conn net.Conn) *h1Conn {
 	cfg := DefaultConfig()
 	cfg.HeadLimit, cfg.MaxFields = 8192, 100
 	return newH1Conn(memFront(), conn, &connInfo{}, cfg)
+}
+
+// TestAPanicEndsOneConnection: a fault of our own while serving is counted and
+// costs its connection only. The server in memory has nothing to serve with.
+func TestAPanicEndsOneConnection(t *testing.T) {
+	conn := &memConn{in: bytes.NewReader([]byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))}
+	memServe(conn).serve()
+	faults := &dto.Metric{}
+	if err := memFront().s.metrics.faults.WithLabelValues("serve").Write(faults); err != nil || faults.GetCounter().GetValue() != 1 {
+		t.Errorf("%v faults counted, %v", faults, err)
+	}
+	if conn.out.Len() > 0 {
+		t.Errorf("answer %q", conn.out.Bytes())
+	}
 }
 
 // FuzzRequests checks what is promised about any input, however it is cut into

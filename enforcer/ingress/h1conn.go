@@ -51,12 +51,13 @@ type h1Conn struct {
 	r       int
 	scanned int       // buf[r:r+scanned] holds only complete, checked lines
 	line    int       // start of the current line, relative to r
-	begun   time.Time // first byte of the current head, or first wait for its body
+	begun   time.Time // when the head's first byte came, then when it was whole
 	handed  bool      // the connection is net/http's now
 
 	// The body. A second goroutine reads it while it streams.
 	remain   int64
 	received int64
+	waited   time.Time // first wait for it
 	chunks   chunkDecoder
 	expect   bool        // the client waits for 100 (Continue)
 	ended    atomic.Bool // the body was read to its end
@@ -114,7 +115,7 @@ func (c *h1Conn) serve() {
 // false: the connection is over, and what there was to answer is answered.
 func (c *h1Conn) next(wait time.Duration) bool {
 	deadline := time.Now().Add(wait)
-	for {
+	for reads := 0; ; reads++ {
 		c.skipEmptyLines()
 		if len(c.buf) > c.r {
 			if c.begun.IsZero() {
@@ -134,6 +135,9 @@ func (c *h1Conn) next(wait time.Duration) bool {
 			}
 			if bad == causeNone && end > 0 {
 				if bad = c.accept(end); bad == causeNone {
+					if reads > 1 {
+						c.begun = time.Now() // the head came in pieces
+					}
 					return true
 				}
 			}
@@ -201,8 +205,8 @@ func (c *h1Conn) accept(end int) cause {
 		return bad
 	}
 	c.r += end
-	c.scanned, c.line, c.received, c.begun = 0, 0, 0, time.Time{}
-	c.remain = max(c.head.length, 0)
+	c.scanned, c.line, c.received = 0, 0, 0
+	c.remain, c.waited = max(c.head.length, 0), time.Time{}
 	if c.head.chunked {
 		c.chunks = chunkDecoder{section: c.chunks.section[:0]}
 	}
@@ -285,12 +289,12 @@ func (c *h1Conn) readBody(p []byte) (int, error) {
 		return n, nil
 	}
 	now := time.Now()
-	if c.begun.IsZero() {
-		c.begun = now
+	if c.waited.IsZero() {
+		c.waited = now
 	}
 	deadline := now.Add(c.limits.idle)
 	if !c.head.chunked {
-		if slow := c.begun.Add(c.limits.idle + time.Duration(c.received)*(time.Second/500)); slow.Before(deadline) {
+		if slow := c.waited.Add(c.limits.idle + time.Duration(c.received)*(time.Second/500)); slow.Before(deadline) {
 			deadline = slow
 		}
 	}
@@ -395,21 +399,10 @@ func (c *h1Conn) shut() {
 		_ = c.conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.conn, lingerBytes)
 	}
-	if c.broken && c.untilClose {
-		c.reset() // an orderly end would complete the answer
+	if c.broken && c.untilClose { // an orderly end would complete the answer
+		c.info.base.reset()
 	}
 	_ = c.conn.Close()
-}
-
-// reset makes the close a reset.
-func (c *h1Conn) reset() {
-	conn := c.conn
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = t.NetConn()
-	}
-	if l, ok := conn.(interface{ SetLinger(int) error }); ok {
-		_ = l.SetLinger(0)
-	}
 }
 
 // lingerTime and lingerBytes bound the wait for a client to read an early answer.

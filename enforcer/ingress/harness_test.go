@@ -97,6 +97,8 @@ func (b *brain) wait(t *testing.T, n int) []*event.Event {
 	return append([]*event.Event(nil), b.events...)
 }
 
+func (b *brain) count() int { b.mu.Lock(); defer b.mu.Unlock(); return len(b.events) }
+
 func (b *brain) lastExchange(t *testing.T) flow.Exchange {
 	t.Helper()
 	b.wait(t, 1)

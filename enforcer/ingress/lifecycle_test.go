@@ -198,7 +198,7 @@ func TestSitesByHost(t *testing.T) {
 	} {
 		req := request(t, "GET", p.url("/"), "")
 		req.Host = host
-		n := len(p.brain.events)
+		n := p.brain.count()
 		res, body := do(t, req)
 		if want == "" {
 			if res.StatusCode != http.StatusMisdirectedRequest {

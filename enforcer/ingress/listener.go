@@ -87,7 +87,7 @@ func (f *front) accept() {
 
 func (f *front) start(c net.Conn) {
 	st := f.s.state.Load()
-	base := &baseConn{Conn: c, stall: st.cfg.Timeouts.Idle, onClose: func() { <-f.slots }, peer: addrPortOf(c.RemoteAddr())}
+	base := &baseConn{Conn: newSocket(c), stall: st.cfg.Timeouts.Idle, onClose: func() { <-f.slots }, peer: addrPortOf(c.RemoteAddr())}
 	f.wg.Go(func() {
 		if st.cert == nil && !st.cfg.ProxyProtocol {
 			f.serve(st, base, f.info(st, base))
@@ -176,7 +176,7 @@ func (f *front) prepare(st *state, base *baseConn) (net.Conn, *connInfo, error) 
 }
 
 func (f *front) info(st *state, base *baseConn) *connInfo {
-	return &connInfo{peer: base.peer, address: base.peer.Addr().String(), trusted: st.cfg.trusts(base.peer.Addr())}
+	return &connInfo{base: base, peer: base.peer, address: base.peer.Addr().String(), trusted: st.cfg.trusts(base.peer.Addr())}
 }
 
 // Accept gives net/http the next ready connection.

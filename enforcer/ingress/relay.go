@@ -123,16 +123,17 @@ func (x *exchange) send(c *sent) error {
 		b = x.appendWhole(b)
 	}
 	c.out = b
-	_, err := c.conn.Write(b)
-	if err != nil && !x.body.whole {
+	if x.body.whole {
+		c.unsent = b
+		return x.readFinal(c)
+	}
+	if _, err := c.conn.Write(b); err != nil {
 		return err
 	}
-	// A server may answer and close before it took everything: its answer counts,
-	// so a failed write of a whole request still looks for one.
-	if !x.body.whole && !x.out.expect {
+	if !x.out.expect {
 		x.stream(c)
 	}
-	return x.readFinal(c, err)
+	return x.readFinal(c)
 }
 
 // appendWhole appends a body that is in memory, with its framing.
@@ -147,8 +148,10 @@ func (x *exchange) appendWhole(b []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
-// readFinal reads responses until a final one, passing interim ones on.
-func (x *exchange) readFinal(c *sent, writeErr error) error {
+// readFinal reads responses until a final one, passing interim ones on. A server
+// may answer and close before it took the whole request: its answer counts, and
+// only without one what went wrong in writing.
+func (x *exchange) readFinal(c *sent) error {
 	for range maxInterim {
 		if x.out.expect && !c.streaming {
 			x.wait.limit = min(continueWait, x.st.cfg.Timeouts.Upstream)
@@ -159,8 +162,8 @@ func (x *exchange) readFinal(c *sent, writeErr error) error {
 		case errors.Is(err, errUpstreamTimeout) && x.out.expect && !c.streaming:
 			x.stream(c)
 			continue
-		case err != nil && writeErr != nil:
-			return writeErr
+		case err != nil && c.writeErr != nil:
+			return c.writeErr
 		case err != nil:
 			return err
 		case x.res.status == http.StatusSwitchingProtocols:
@@ -236,6 +239,7 @@ func sendBody(body *requestBody, conn interface {
 	p := copyBuffers.Get().(*[]byte) //nolint:forcetypeassert // the pool's New
 	defer copyBuffers.Put(p)
 	var frame []byte
+	defer func() { _ = conn.SetWriteDeadline(time.Time{}) }() // the next request's is its own
 	write := func(b []byte) error {
 		_ = conn.SetWriteDeadline(time.Now().Add(stall))
 		if body.length < 0 {
@@ -319,12 +323,18 @@ func (x *exchange) relay(up *upstream, c *sent) (abort bool) {
 
 // writeHead passes status and fields on.
 func (x *exchange) writeHead() {
-	x.raw.Status, x.raw.ResponseHeaders = x.res.status, x.res.fields
 	length := x.res.length
 	if x.res.framing == bodyChunked || x.res.framing == bodyClose {
 		length = -1
 	}
-	x.client.begin(&answer{id: x.raw.ID, status: x.res.status, fields: x.res.fields, length: length, close: x.close})
+	x.begin(length)
+}
+
+// begin starts the answer that res holds.
+func (x *exchange) begin(length int64) {
+	x.raw.Status, x.raw.ResponseHeaders = x.res.status, x.res.fields
+	x.answer = answer{id: x.raw.ID, status: x.res.status, fields: x.res.fields, length: length, close: x.close}
+	x.client.begin(&x.answer)
 }
 
 // relayBody copies the body. clean: it ended as its framing says.

@@ -96,7 +96,7 @@ func TestTLSCarriesBothProtocolsAndTheFingerprint(t *testing.T) {
 	} {
 		client := tlsClient(t, p, tc.protocols...)
 		for range 2 {
-			n := len(p.brain.events)
+			n := p.brain.count()
 			req := request(t, "GET", "https://shop.example/", "")
 			req.Header.Add("Cookie", "a=1")
 			req.Header.Add("Cookie", "b=2")

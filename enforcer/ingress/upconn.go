@@ -28,7 +28,9 @@ type upConn struct {
 	conn      net.Conn
 	reused    bool
 	idleSince time.Time
-	out       []byte // the request's head, kept for its capacity
+	out       []byte // the request's head and small body, kept for its capacity
+	unsent    []byte // what of out goes out with the next read
+	writeErr  error  // of that
 
 	buf  []byte // buf[r:w] is read and not consumed
 	r, w int
@@ -91,7 +93,7 @@ func (c *upConn) read(wt *waiter, p []byte) (int, error) {
 			c.deadline = now.Add(step)
 			_ = c.conn.SetReadDeadline(c.deadline)
 		}
-		n, err := c.conn.Read(p)
+		n, err := c.ask(p)
 		if n > 0 {
 			c.got = true
 			return n, nil
@@ -126,6 +128,21 @@ func (c *upConn) read(wt *waiter, p []byte) (int, error) {
 	return 0, orEOF(err)
 }
 
+// ask sends what is unsent and reads.
+func (c *upConn) ask(p []byte) (n int, err error) {
+	q := c.unsent
+	if q == nil {
+		return c.conn.Read(p)
+	}
+	c.unsent = nil
+	if s, ok := c.conn.(*socket); ok {
+		n, c.writeErr, err = s.converse(q, p)
+		return n, err
+	}
+	_, c.writeErr = c.conn.Write(q)
+	return c.conn.Read(p)
+}
+
 func orEOF(err error) error {
 	if err == nil {
 		return io.ErrNoProgress
@@ -146,7 +163,7 @@ func (c *upConn) release() bool {
 
 // reset prepares for the next request.
 func (c *upConn) reset() {
-	c.got = false
+	c.got, c.unsent, c.writeErr = false, nil, nil
 	if cap(c.out) > 64<<10 {
 		c.out = nil
 	}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/url"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -143,6 +142,7 @@ func (u *upstream) dial(ctx context.Context) (*upConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.connect)
 	defer cancel()
 	conn, err := u.dialer.DialContext(ctx, "tcp", u.addr)
+	conn = newSocket(conn)
 	if err == nil && u.tls != nil {
 		tc := tls.Client(conn, u.tls)
 		if err = tc.HandshakeContext(ctx); err != nil {
@@ -232,20 +232,6 @@ func (c *upConn) alive() bool {
 	if tc, ok := conn.(*tls.Conn); ok {
 		conn = tc.NetConn() // bytes there are an alert, if anything
 	}
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return true
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	alive := false
-	// Control, not Read: an old read deadline must not count.
-	err = raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, e := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		alive = errors.Is(e, syscall.EAGAIN)
-	})
-	return err == nil && alive
+	s, ok := conn.(*socket)
+	return !ok || s.quiet()
 }
