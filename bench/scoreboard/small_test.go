@@ -15,6 +15,9 @@ func TestSmallScoreboard(t *testing.T) {
 	tallies := map[string]*Tally{}
 	for _, r := range runs {
 		tallies[r.Name] = NewTally()
+		if r.Site != "shop" {
+			tallies[r.Name].Sources = NewSources()
+		}
 		if err := r.Play(tallies[r.Name], Options{}); err != nil {
 			t.Fatal(err)
 		}
@@ -42,8 +45,13 @@ func TestSmallScoreboard(t *testing.T) {
 		acted += c.Acted()
 		t.Logf("log family %-16s %.3f", c.Level, c.Acted())
 	}
-	if families < 16 || acted/float64(families) < .6 {
-		t.Errorf("%d log families, mean share acted on %.3f: want 16 and 0.60", families, acted/float64(families))
+	if families < 23 || acted/float64(families) < .7 {
+		t.Errorf("%d log families, mean share acted on %.3f: want 23 and 0.70", families, acted/float64(families))
+	}
+	recall, classes, benign := tallies["blog"].Sources.Macro()
+	t.Logf("by address: macro recall %.3f over %d classes, %.4f of benign addresses acted on", recall, classes, benign)
+	if recall < .9 || benign > .01 {
+		t.Errorf("by address: macro recall %.3f, %.4f of benign addresses acted on: want at least 0.90 and at most 0.01", recall, benign)
 	}
 	for name, tally := range tallies {
 		k := tally.Kinds()[0]

@@ -143,6 +143,8 @@ arrived. People are counted by session; normal, shifted and hostile populations 
 with a release), storm (flash sale, outage, slow log-ins and a release in one day), plain, evasive and hard (all 21 threats at that level),
 first-day (no learning at all), rotating (400 log-ins, 12 accounts, 90 minutes, address, fingerprint and cookie changing), log (the shop as an
 access log without a map, no attack), blog (a site of which only an access log is known; the level is the attack's family).
+Sections of access logs count by address too: a source is found once one of its requests was acted on, and a benign address is
+hit in the same way. Real tools in a real site's log are scored by TestRealTools in bench/scoreboard.
 `, suite, suite, size)
 	return err
 }
