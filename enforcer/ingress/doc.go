@@ -9,6 +9,10 @@
 // framing is passed on: what two parsers could read differently is rejected and
 // counted by cause. Memory per connection and per request is bounded.
 //
+// It speaks HTTP/1 itself and leaves HTTP/2 to net/http, which tells neither the
+// order nor the original spelling of a request's fields: events of HTTP/2 requests
+// have no header order.
+//
 // It never learns, never looks up a verdict and never keeps a body longer than
 // the request: those are the work of the Extractor, the Decider and the
 // Recorder that it is given.

@@ -108,7 +108,6 @@ func (s *Server) serveH1(c *h1Conn) {
 func (x *exchange) serve(bad cause, length int64, declared bool) {
 	x.s.metrics.inFlight.Inc()
 	defer x.s.metrics.inFlight.Dec()
-	x.close = x.s.draining.Load()
 	if bad == causeNone {
 		bad = x.identify()
 	}

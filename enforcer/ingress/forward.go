@@ -112,7 +112,7 @@ func (o *outgoing) sort(x *exchange, f flow.Field) fieldKind {
 		if is("Upgrade") {
 			// An upgrade to h2c would carry requests past every check; one beside a
 			// body has two readings.
-			if x.h1 != nil && x.body.length == 0 && !hasToken(f.Value, "h2c") && connectionHas(x.raw.Headers, "upgrade") {
+			if x.h1 != nil && !x.h1.head.http10 && x.body.length == 0 && !hasToken(f.Value, "h2c") && connectionHas(x.raw.Headers, "upgrade") {
 				o.upgrade = f.Value
 			}
 			return fieldDrop

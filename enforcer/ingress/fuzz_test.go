@@ -256,6 +256,71 @@ func FuzzResponse(f *testing.F) {
 	})
 }
 
+// FuzzAnswer passes any bytes that an upstream may answer on to a client: what it
+// gets is one response to net/http, with the same body, whole only if the
+// upstream's was.
+func FuzzAnswer(f *testing.F) {
+	for _, s := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx-A: b\r\nConnection: close, x-a\r\n\r\nhello",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n5;x\r\nhello\r\n0\r\nA: b\r\n\r\n",
+		"HTTP/1.0 404 Not Found\n\nclosed", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 304 \r\nContent-Length: 7\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+	} {
+		f.Add([]byte(s), false, false)
+		f.Add([]byte(s), true, false)
+		f.Add([]byte(s), false, true)
+	}
+	f.Fuzz(func(t *testing.T, in []byte, isHead, http10 bool) {
+		method := http.MethodGet
+		if isHead {
+			method = http.MethodHead
+		}
+		out := &memConn{in: bytes.NewReader(nil)}
+		c, up, wt := memServe(out), newUpConn(&memConn{in: bytes.NewReader(in)}), &waiter{}
+		c.head = head{method: method, http10: http10, keepAlive: true}
+		var res upResponse
+		if up.readResponse(wt, method, &res) != nil || res.status < 200 {
+			return
+		}
+		length := res.length
+		if res.framing == bodyChunked || res.framing == bodyClose {
+			length = -1
+		}
+		c.begin(&answer{id: "id", status: res.status, fields: res.fields, length: length})
+		var want []byte
+		for {
+			b, err := up.next(wt, &res)
+			want = append(want, b...)
+			if err := c.write(b); err != nil {
+				t.Fatal(err)
+			}
+			if errors.Is(err, io.EOF) {
+				c.end(res.trailers)
+				break
+			}
+			if err != nil {
+				c.abort()
+				break
+			}
+		}
+		br := bufio.NewReader(&out.out)
+		got, err := http.ReadResponse(br, &http.Request{Method: method})
+		if err != nil {
+			t.Fatalf("net/http refuses the answer: %v\n%q", err, out.out.Bytes())
+		}
+		body, err := io.ReadAll(got.Body)
+		if got.StatusCode != res.status || !bytes.Equal(body, want) || (err != nil) != (c.broken && !c.untilClose) || got.Close != c.closing {
+			t.Fatalf("%d %q %v, close %v; want %d %q", got.StatusCode, body, err, got.Close, res.status, want)
+		}
+		if n := br.Buffered() + out.out.Len(); n > 0 {
+			t.Fatalf("%d bytes follow the answer", n)
+		}
+		if ids := got.Header[headerRequestID]; len(ids) != 1 || ids[0] != "id" {
+			t.Fatalf("ids %q", ids)
+		}
+	})
+}
+
 // FuzzProxyHeader: no panic, no read past the bound, and a header that is
 // accepted is accepted in pieces too.
 func FuzzProxyHeader(f *testing.F) {

@@ -239,6 +239,9 @@ func (c *h1Conn) Read(p []byte) (int, error) {
 	if c.ended.Load() {
 		return 0, io.EOF
 	}
+	if len(p) == 0 {
+		return 0, nil
+	}
 	if c.bad.Load() {
 		return 0, errMalformedBody
 	}
@@ -345,9 +348,13 @@ func (c *h1Conn) done() bool {
 	if !c.ended.Load() && (c.expect || !c.discard()) {
 		return false
 	}
+	// An idle connection keeps no head alive and no large buffer.
 	c.begun, c.chunks.fields = time.Time{}, nil
 	clear(c.head.fields)
-	c.head = head{fields: c.head.fields[:0], size: c.head.size} // an idle connection keeps no head alive
+	c.head = head{fields: c.head.fields[:0], size: c.head.size}
+	if c.r == len(c.buf) && cap(c.buf) > 4*readBuffer {
+		c.buf, c.r = nil, 0
+	}
 	return c.state.CompareAndSwap(connBusy, connIdle)
 }
 

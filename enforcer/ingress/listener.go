@@ -117,6 +117,9 @@ func (f *front) serve(st *state, conn net.Conn, info *connInfo) {
 	f.mu.Lock()
 	f.conns[c] = struct{}{}
 	f.mu.Unlock()
+	if f.base.Err() != nil { // closeAll may have come before
+		_ = conn.Close()
+	}
 	defer func() {
 		f.mu.Lock()
 		delete(f.conns, c)

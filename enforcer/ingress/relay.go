@@ -333,7 +333,7 @@ func (x *exchange) writeHead() {
 // begin starts the answer that res holds.
 func (x *exchange) begin(length int64) {
 	x.raw.Status, x.raw.ResponseHeaders = x.res.status, x.res.fields
-	x.answer = answer{id: x.raw.ID, status: x.res.status, fields: x.res.fields, length: length, close: x.close}
+	x.answer = answer{id: x.raw.ID, status: x.res.status, fields: x.res.fields, length: length, close: x.close || x.s.draining.Load()}
 	x.client.begin(&x.answer)
 }
 

@@ -190,7 +190,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case err = <-served:
 	}
 	_ = f.Close()
-	f.cut()
+	f.closeAll() // none is left after a drain
 	stop()
 	wg.Wait()
 	s.closeUpstreams()
