@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -209,11 +210,17 @@ func (e *Enforcer) Touch(now int64, position string) {
 	e.Alive(now)
 }
 
+// clockStep is how far behind the last one a time may be that was merely noted
+// late; past it the wall clock was set back, and what it showed before would
+// keep a feed fresh that has died since.
+const clockStep = int64(5 * time.Second)
+
 // Alive notes that the feed was heard of without news.
 func (e *Enforcer) Alive(now int64) {
 	for {
 		old := e.fresh.Load()
-		if now <= old || e.fresh.CompareAndSwap(old, now) {
+		late := now <= old && old-now < clockStep
+		if late || e.fresh.CompareAndSwap(old, now) {
 			return
 		}
 	}

@@ -61,6 +61,9 @@ func (b *buckets) take(key uint64, l table.Limit, units, now int64, force bool) 
 	}
 	idle := now
 	if at >= 0 {
+		if set[at].idle > now+16*l.Per { // noted before the wall clock was set back: used up, no more
+			set[at].idle = now + l.Per
+		}
 		idle = max(idle, set[at].idle)
 	}
 	next := idle + share(units, l)

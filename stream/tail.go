@@ -73,21 +73,24 @@ func NewTail(cfg TailConfig) (*Tail, error) {
 	return &Tail{cfg: cfg, next: maps.Clone(cfg.From)}, nil
 }
 
-// contact remembers when the broker last answered a fetch.
-type contact struct{ at atomic.Int64 }
+// contact remembers when the broker last answered a fetch, on the steady clock:
+// a wall clock that steps makes no feed older or younger.
+type contact struct{ at atomic.Pointer[time.Time] }
 
 // OnBrokerE2E implements kgo.HookBrokerE2E.
 func (c *contact) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
 	if key == int16(kmsg.Fetch) && e2e.Err() == nil {
-		c.at.Store(time.Now().UnixNano())
+		now := time.Now()
+		c.at.Store(&now)
 	}
 }
 
 // Contact returns when the log last answered, whether or not it had news; the
-// zero time before the first answer. A feed is as fresh as this.
+// zero time before the first answer. A feed is as fresh as this; time.Since of it
+// is right whatever became of the wall clock.
 func (t *Tail) Contact() time.Time {
-	if at := t.contact.at.Load(); at != 0 {
-		return time.Unix(0, at)
+	if at := t.contact.at.Load(); at != nil {
+		return *at
 	}
 	return time.Time{}
 }

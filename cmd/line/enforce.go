@@ -199,13 +199,14 @@ func (e *enforcing) housekeep(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if at := e.tail.Contact(); !at.IsZero() {
-			e.decider.Alive(at.UnixNano())
+			// Not the time noted then: the wall clock may have been set since.
+			e.decider.Alive(time.Now().Add(-time.Since(at)).UnixNano())
 		}
 		if time.Since(swept) < saveTableEvery {
 			continue
 		}
 		swept = time.Now()
-		e.decider.Sweep(swept.UnixNano())
+		e.decider.Sweep(e.clock.forget().UnixNano())
 		now := e.decider.Status().Table
 		if now == table && swept.Sub(saved) < saveSameEvery {
 			continue

@@ -30,7 +30,7 @@ func Process(ctx context.Context, env Env) error {
 				return nil, err
 			}
 		}
-		p := &processor{role: r, conn: conn, feed: admin.NewFeed(time.Now)}
+		p := &processor{role: r, conn: conn, feed: admin.NewFeed(r.clock.forget)}
 		if err := p.build(ctx); err != nil {
 			return nil, err
 		}

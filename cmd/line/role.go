@@ -46,6 +46,7 @@ type role struct {
 	metrics *prometheus.Registry
 	mux     *http.ServeMux
 	began   time.Time
+	clock   *wallClock
 	group   *errgroup.Group
 
 	// now is the configuration in force; Config is the one the role began with.
@@ -65,6 +66,7 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 	defer stopHangUp()
 	r := &role{Env: env, name: name, metrics: prometheus.NewRegistry(), mux: http.NewServeMux(), began: time.Now(), group: g}
 	r.now.Store(env.Config)
+	r.clock = newWallClock(env.Log, r.metrics)
 	r.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	say, err := build(ctx, r)
 	if err != nil {
@@ -75,6 +77,9 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 		rep.Part = name
 		if why := r.refused.Load(); why != nil {
 			rep.Problems = append(rep.Problems, *why)
+		}
+		if step := r.clock.note(); step != "" {
+			rep.Notes = append(rep.Notes, step)
 		}
 		return rep
 	}
@@ -94,6 +99,7 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 		r.mux.Handle("GET /debug/pprof/", admin.Profiler())
 	}
 	r.group.Go(func() error { return r.hearHangUp(ctx, hup) })
+	r.group.Go(func() error { return r.clock.run(ctx) })
 	r.group.Go(func() error { return admin.ServeUnix(ctx, admin.Socket(env.Config.Data, name), r.mux) })
 	if addr := env.Config.Admin.Listen; addr != "" && !Managed() {
 		r.group.Go(func() error {

@@ -133,7 +133,7 @@ func TestFullDisk(t *testing.T) {
 	for dir, want := range dirs {
 		d := disk{w.cmd.Process.Pid, filepath.Join(w.data, dir)}
 		untilEvery(t, 500*time.Millisecond, 40*time.Second, "status tells of the full disk of "+dir, func() bool {
-			d.fill(t) // again, where old files have made room
+			d.fill(t)             // again, where old files have made room
 			if dir == "enforce" { // a table that has not changed is not saved
 				w.run(t, "verdicts", "add", "--client", "127.80.0.3", "--action", "observe", "--reason", "full disk test")
 			}
