@@ -17,7 +17,11 @@ type Flat[T any] struct {
 }
 
 // NewFlat returns n zero values.
-func NewFlat[T any](n int) Flat[T] { return Flat[T]{rows: make([]T, n)} }
+func NewFlat[T any](n int) Flat[T] {
+	f := Flat[T]{rows: make([]T, n)}
+	advise(flat(f.rows))
+	return f
+}
 
 // At returns the value at i, to be read or changed until the next Cut.
 func (f *Flat[T]) At(i int) *T {
