@@ -107,6 +107,8 @@ type Engine struct {
 	set      *threat.Set
 	sites    map[string]*site
 	order    []*site
+	// recent is the site of the event before.
+	recent   *site
 	force    ledger
 	counters Counters
 	cut      *sketch.Cut
@@ -151,7 +153,7 @@ func (e *Engine) reset() (err error) {
 		features(into, from)
 		e.set.Merge(e.resolver.Get(into).ID, e.resolver.Get(from).ID, e.now)
 	}
-	e.sites, e.order = map[string]*site{}, nil
+	e.sites, e.order, e.recent = map[string]*site{}, nil, nil
 	e.force = newLedger(e.cfg.Verdicts)
 	e.counters = Counters{}
 	e.out = make([]verdict.Verdict, 0, 16)
@@ -177,7 +179,11 @@ func (e *Engine) Facts() []threat.Facts { return e.set.Facts() }
 
 // siteOf finds or adds a site; past the limit all share the last one.
 func (e *Engine) siteOf(name string) *site {
+	if e.recent != nil && e.recent.name == name {
+		return e.recent
+	}
 	if s := e.sites[name]; s != nil {
+		e.recent = s
 		return s
 	}
 	if len(e.order) >= e.cfg.Sites {

@@ -34,6 +34,8 @@ type account struct {
 	_      uint8
 }
 
+func (a *account) reset(now uint32) { *a = account{created: now} }
+
 func (a *account) place(t Type, v uint64) {
 	if v == 0 {
 		return

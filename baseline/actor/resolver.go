@@ -137,7 +137,7 @@ type candidate struct {
 // Resolver links events to actors. It is not safe for concurrent use.
 type Resolver struct {
 	ids       *sketch.Table[identifier]
-	accounts  *sketch.Table[account]
+	accounts  *sketch.Shelf[account]
 	arena     sketch.Flat[Actor]
 	pairs     sketch.Flat[pair]
 	large     sketch.Flat[large]
@@ -157,7 +157,7 @@ type Resolver struct {
 	keys       [NumTypes]uint64
 	candidates [NumTypes]candidate
 	count      int
-	acct       *sketch.Row[account]
+	acct       *account
 }
 
 // New makes the tables.
@@ -166,7 +166,7 @@ func New(c Config) (*Resolver, error) {
 		return nil, err
 	}
 	return &Resolver{
-		ids: sketch.NewTable[identifier](c.Identifiers), accounts: sketch.NewTable[account](c.Accounts),
+		ids: sketch.NewTable[identifier](c.Identifiers), accounts: sketch.NewShelf[account](c.Accounts),
 		arena: sketch.NewFlat[Actor](c.Actors + 1), pairs: sketch.NewFlat[pair](1 << 14), large: sketch.NewFlat[large](c.Popular), free: 1,
 		OnMerge: func(_, _ uint32) {}, OnRecycle: func(uint32) {},
 	}, nil
@@ -370,11 +370,7 @@ func (r *Resolver) loadAccount(q *Request) Familiarity {
 		return Unknown
 	}
 	r.acct = r.accounts.Find(typed(q.Site, Owned, claimed))
-	var known *account
-	if r.acct != nil {
-		known = &r.acct.Val
-	}
-	fam := known.knows(q, q.Now)
+	fam := r.acct.knows(q, q.Now)
 	switch {
 	case q.Claimed == 0 && fam == Unfamiliar:
 		// Logged in somewhere new: it may be the owner or a thief.

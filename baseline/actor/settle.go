@@ -95,33 +95,33 @@ func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
 	}
 	rec, fresh := r.accounts.Get(typed(q.Site, Owned, account), q.Now)
 	if fresh {
-		rec.Val.created = q.Now
+		rec.reset(q.Now)
 	}
-	known := rec.Val.knows(q, q.Now)
+	known := rec.knows(q, q.Now)
 	if ans.Proof && ans.Success {
-		rec.Val.proofs = sat(rec.Val.proofs, 1)
-	} else if rec.Val.proofs == 0 {
-		rec.Val.proofs = 1
+		rec.proofs = sat(rec.proofs, 1)
+	} else if rec.proofs == 0 {
+		rec.proofs = 1
 	}
-	rec.Val.learn(q, q.Now)
+	rec.learn(q, q.Now)
 	if known != Unfamiliar {
-		rec.Val.place(Device, q.Device)
+		rec.place(Device, q.Device)
 		if q.Device == 0 && !q.SessionGuessed {
-			rec.Val.place(Session, q.Session)
+			rec.place(Session, q.Session)
 		}
-		rec.Val.place(Joint, q.Joint)
+		rec.place(Joint, q.Joint)
 	}
 	if q.NewSession != 0 {
-		rec.Val.learnTag(uint32(sketch.Join(2, q.NewSession))|1, q.Now)
+		rec.learnTag(uint32(sketch.Join(2, q.NewSession))|1, q.Now)
 	}
 	if q.NewDevice != 0 {
-		rec.Val.learnTag(uint32(sketch.Join(1, q.NewDevice))|1, q.Now)
+		rec.learnTag(uint32(sketch.Join(1, q.NewDevice))|1, q.Now)
 	}
 	if a.Own == 0 {
 		a.Own = account
 	}
 	epoch := epochOf(q.Now)
-	if known == Unfamiliar && rec.Val.proofs >= 3 && ans.Proof {
+	if known == Unfamiliar && rec.proofs >= 3 && ans.Proof {
 		// An established account succeeding in a new place says that the place is
 		// shared, not that it lives here.
 		r.ownAll(account, epoch, Session, Client, Joint)
@@ -304,9 +304,9 @@ func (r *Resolver) Places(site uint16, owner uint64, f func(Type, uint64)) {
 	if row == nil {
 		return
 	}
-	for i, v := range row.Val.places {
+	for i, v := range row.places {
 		if v != 0 {
-			f(row.Val.kinds[i], v)
+			f(row.kinds[i], v)
 		}
 	}
 }
@@ -314,5 +314,5 @@ func (r *Resolver) Places(site uint16, owner uint64, f func(Type, uint64)) {
 // Known says that an account has a proved history.
 func (r *Resolver) Known(site uint16, owner uint64) bool {
 	row := r.accounts.Find(typed(site, Owned, owner))
-	return row != nil && row.Val.proofs > 0
+	return row != nil && row.proofs > 0
 }

@@ -146,8 +146,7 @@ func (l *Layer) dress(in *Input) {
 	if c.Assets > 0 || c.Referred > 0 {
 		if in.Asset || in.Page.N == 1 {
 			in.Site.Dressed++
-			row, _ := l.stats.Get(l.programKey(in), in.Sec)
-			row.Val.Sessions.Add(uint64(in.Event.Keys[event.KindClient]))
+			l.stat(l.programKey(in), in.Sec).Sessions.Add(uint64(in.Event.Keys[event.KindClient]))
 		}
 		return
 	}
@@ -167,26 +166,28 @@ func (s *Site) shows() bool {
 func (l *Layer) program(in *Input) *Stats {
 	done := in.Outcome == event.OutcomeSuccess || in.Role == event.RoleNone && methodBit(in.Event.Method)&(2|8) != 0 && in.Event.Status < 400
 	if !done && in.Page.N != 1 {
-		if row := l.stats.Find(l.programKey(in)); row != nil {
-			return &row.Val
-		}
-		return nil
+		return l.stats.Find(l.programKey(in))
 	}
-	row, _ := l.stats.Get(l.programKey(in), in.Sec)
+	row := l.stat(l.programKey(in), in.Sec)
 	if client := uint64(in.Event.Keys[event.KindClient]); done {
-		row.Val.Users.Add(client)
+		row.Users.Add(client)
 	} else {
-		row.Val.Clients.Add(client)
+		row.Clients.Add(client)
 	}
-	return &row.Val
+	return row
 }
 
 // programKey names a program without its version: the user agent without digits.
 func (l *Layer) programKey(in *Input) uint64 {
-	h := uint64(0xcbf29ce484222325)
-	for _, c := range []byte(in.Event.UserAgent) {
-		if c < '0' || c > '9' {
-			h = (h ^ uint64(c)) * 0x100000001b3
+	var h uint64
+	ua := in.Event.UserAgent
+	for i := 0; i < len(ua); i++ {
+		from := i
+		for i < len(ua) && (ua[i] < '0' || ua[i] > '9') {
+			i++
+		}
+		if from < i {
+			h = sketch.Hash(h, ua[from:i])
 		}
 	}
 	return statsKey(SubjectTool, sketch.Join(in.Site.Key, h), event.RoleNone)

@@ -97,23 +97,18 @@ type Input struct {
 	ActorStep, ObjectStep, GroupStep, ToolStep Step
 }
 
-// assets are suffixes of sub-resources.
-var assets = [...]string{
-	".css", ".js", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".ico", ".woff", ".woff2", ".ttf", ".webp", ".avif", ".map", ".mp4", ".mjs",
-}
-
+// isAsset says that a sub-resource is fetched, by the suffix of its path.
 func isAsset(e *event.Event) bool {
 	if e.Method != http.MethodGet && e.Method != http.MethodHead {
 		return false
 	}
-	dot := strings.LastIndexByte(e.Path, '.')
-	if dot >= 0 && len(e.Path)-dot <= 6 {
-		ext := e.Path[dot:]
-		for _, a := range assets {
-			if ext == a {
-				return true
-			}
-		}
+	dot := strings.LastIndexByte(e.Path[max(0, len(e.Path)-6):], '.')
+	if dot < 0 {
+		return false
+	}
+	switch e.Path[max(0, len(e.Path)-6)+dot:] {
+	case ".css", ".js", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".ico", ".woff", ".woff2", ".ttf", ".webp", ".avif", ".map", ".mp4", ".mjs":
+		return true
 	}
 	return false
 }
@@ -264,7 +259,7 @@ func routeHash(e *event.Event) uint64 {
 	if e.Route != "" {
 		return sketch.HashString(e.Route) ^ uint64(methodBit(e.Method))
 	}
-	h := uint64(0xcbf29ce484222325)
+	var h uint64
 	p := e.Path
 	for len(p) > 0 {
 		end := strings.IndexByte(p[1:], '/') + 1
@@ -276,11 +271,9 @@ func routeHash(e *event.Event) uint64 {
 		if variable(seg) {
 			seg = "/{}"
 		}
-		for i := range len(seg) {
-			h = (h ^ uint64(seg[i])) * 0x100000001b3
-		}
+		h = sketch.Hash(h, seg)
 	}
-	return sketch.Mix(h) ^ uint64(methodBit(e.Method))
+	return h ^ uint64(methodBit(e.Method))
 }
 
 func variable(seg string) bool {

@@ -41,7 +41,7 @@ const (
 type Layer struct {
 	Resolver *actor.Resolver
 	conduct  sketch.Flat[Conduct]
-	stats    *sketch.Table[Stats]
+	stats    *sketch.Shelf[Stats]
 	routes   *sketch.Table[Route]
 	paths    *sketch.Table[pathRow]
 	sites    []*Site
@@ -54,7 +54,7 @@ func New(c Config, r *actor.Resolver) (*Layer, error) {
 		return nil, err
 	}
 	l := &Layer{
-		Resolver: r, conduct: sketch.NewFlat[Conduct](r.Slots()), stats: sketch.NewTable[Stats](c.Stats),
+		Resolver: r, conduct: sketch.NewFlat[Conduct](r.Slots()), stats: sketch.NewShelf[Stats](c.Stats),
 		routes: sketch.NewTable[Route](c.Routes), paths: sketch.NewTable[pathRow](c.Paths),
 	}
 	r.OnRecycle = func(a uint32) { *l.Conduct(a) = Conduct{} }
@@ -81,13 +81,12 @@ func (l *Layer) merge(into, from uint32) {
 	l.Conduct(into).merge(l.Conduct(from))
 	a, b := l.ActorKey(into), l.ActorKey(from)
 	for role := range event.NumRoles {
-		row := l.stats.Find(statsKey(SubjectActor, b, role))
-		if row == nil {
+		from := l.stats.Find(statsKey(SubjectActor, b, role))
+		if from == nil {
 			continue
 		}
-		o := row.Val
-		to, _ := l.stats.Get(statsKey(SubjectActor, a, role), row.Seen)
-		to.Val.merge(&o)
+		o := *from // the place may be taken for the other
+		l.stat(statsKey(SubjectActor, a, role), o.Last).merge(&o)
 	}
 }
 
@@ -97,10 +96,16 @@ func statsKey(s Subject, id uint64, role event.Role) uint64 {
 
 // Find returns the Stats of a subject in a role, or nil.
 func (l *Layer) Find(s Subject, id uint64, role event.Role) *Stats {
-	if row := l.stats.Find(statsKey(s, id, role)); row != nil {
-		return &row.Val
+	return l.stats.Find(statsKey(s, id, role))
+}
+
+// stat returns the Stats of a key, new ones where there are none.
+func (l *Layer) stat(key uint64, now uint32) *Stats {
+	v, fresh := l.stats.Get(key, now)
+	if fresh {
+		*v = Stats{}
 	}
-	return nil
+	return v
 }
 
 // Prepare fills what is known of the event before its actor is resolved.
@@ -141,8 +146,7 @@ func (l *Layer) Prepare(in *Input) {
 // at all, nor a referer, and a new agent for two documents of five. Once seen it
 // stays so for the episode.
 func (l *Layer) rotates(in *Input, client uint64) bool {
-	row, _ := l.stats.Get(statsKey(SubjectPlace, sketch.Join(in.Site.Key, client), event.RoleNone), in.Sec)
-	s := &row.Val
+	s := l.stat(statsKey(SubjectPlace, sketch.Join(in.Site.Key, client), event.RoleNone), in.Sec)
 	s.resetIf(in.Sec, episodeSeconds)
 	s.Prints.Add(uint64(in.Event.Keys[event.KindFingerprint]))
 	s.Last = in.Sec
@@ -300,11 +304,11 @@ func (l *Layer) attempt(in *Input) {
 		l.visit(in, in.ByGroup, &in.GroupStep)
 		in.ByGroup.count(in, &in.GroupStep)
 		// The row of no role lives as long as the table: when was it first seen?
-		ever, _ := l.stats.Get(statsKey(SubjectGroup, sketch.Join(in.Site.Key, in.Group), event.RoleNone), in.Sec)
-		if ever.Val.First == 0 {
-			ever.Val.First = in.Sec
+		ever := l.stat(statsKey(SubjectGroup, sketch.Join(in.Site.Key, in.Group), event.RoleNone), in.Sec)
+		if ever.First == 0 {
+			ever.First = in.Sec
 		}
-		age := in.Sec - min(in.Sec, ever.Val.First)
+		age := in.Sec - min(in.Sec, ever.First)
 		in.Novel = age < novelSeconds && in.Sec-min(in.Sec, in.Site.First) >= age+2*86400
 	}
 	l.tool(in)
@@ -356,9 +360,9 @@ var silence = [...]uint32{
 }
 
 func (l *Layer) row(s Subject, id uint64, in *Input) *Stats {
-	row, _ := l.stats.Get(statsKey(s, id, in.Role), in.Sec)
-	row.Val.resetIf(in.Sec, silence[s])
-	return &row.Val
+	row := l.stat(statsKey(s, id, in.Role), in.Sec)
+	row.resetIf(in.Sec, silence[s])
+	return row
 }
 
 // Stale says, before the event is counted, that its account was tried with the

@@ -1,6 +1,10 @@
 package route
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/weirproject/weir/baseline/sketch"
+)
 
 // A position of the path tree is variable when it holds many values that look
 // alike. Each literal adds points (variability); when their sum at one position
@@ -214,12 +218,12 @@ func (l *Learner) written(n int32) bool {
 // merge folds the members into the variable called name below p; words lets
 // it take plain words from now on as well.
 func (l *Learner) merge(p int32, name string, ms []member, words bool) bool {
-	v := l.child(p, hash64(l.cfg.Seed, name), name)
+	v := l.child(p, sketch.Hash(l.cfg.Seed, name), name)
 	if v == none {
 		// The first member becomes the variable: no room is needed.
 		v = ms[0].node
 		nd := &l.nodes[v]
-		nd.seg, nd.hash, nd.variable = name, hash64(l.cfg.Seed, name), true
+		nd.seg, nd.hash, nd.variable = name, sketch.Hash(l.cfg.Seed, name), true
 		nd.points, nd.check = 0, firstCheck
 		for k := nd.kids; k != none; k = l.nodes[k].next {
 			if !l.nodes[k].variable {

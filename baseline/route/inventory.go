@@ -3,6 +3,8 @@ package route
 import (
 	"slices"
 	"strings"
+
+	"github.com/weirproject/weir/baseline/sketch"
 )
 
 // methods are the request methods told apart; others count as the last. Method
@@ -120,7 +122,7 @@ func (l *Learner) touch(n int32, o *Observation) (at int32, fresh bool) {
 	e.first, e.last = min(e.first, o.Time), max(e.last, o.Time)
 	e.countStatus(o.Status, 1)
 	if o.QueryKeys != "" && answered(o.Status) {
-		h := hash64(l.cfg.Seed, o.QueryKeys)
+		h := sketch.Hash(l.cfg.Seed, o.QueryKeys)
 		if at := &e.seenKeys[h&3]; *at != h {
 			*at = h
 			e.addParams(o.QueryKeys)

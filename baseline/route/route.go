@@ -14,6 +14,8 @@ package route
 import (
 	"errors"
 	"fmt"
+
+	"github.com/weirproject/weir/baseline/sketch"
 )
 
 // Config sizes a Learner. The zero value means the defaults.
@@ -178,7 +180,7 @@ func (l *Learner) Stats() Stats {
 // allocates only when the site shows something new.
 func (l *Learner) Observe(o Observation) Match {
 	path := cutPath(o.Path)
-	h := hash64(l.cfg.Seed, path)
+	h := sketch.Hash(l.cfg.Seed, path)
 	c := &l.cache[h&uint64(len(l.cache)-1)]
 	if c.hash == h && c.gen == l.gen && int(c.size) == len(path) && string(c.path[:c.size]) == path {
 		return l.arrive(c.node, &o)
@@ -279,20 +281,20 @@ func (l *Learner) walk(path string, learn bool) (n int32, known bool) {
 func (l *Learner) step(n int32, seg string, learn bool) int32 {
 	name, variable := classify(seg)
 	if !variable {
-		if c := l.child(n, hash64(l.cfg.Seed, seg), seg); c != none {
+		if c := l.child(n, sketch.Hash(l.cfg.Seed, seg), seg); c != none {
 			return c
 		}
 		name = groupOf(seg)
-		if c := l.child(n, hash64(l.cfg.Seed, name), name); c != none && (!learn || l.nodes[c].words || variability(seg) >= 2) {
+		if c := l.child(n, sketch.Hash(l.cfg.Seed, name), name); c != none && (!learn || l.nodes[c].words || variability(seg) >= 2) {
 			return c
 		}
 		name = seg
 		if isLocale(seg) {
-			if c := l.child(n, hash64(l.cfg.Seed, localeName), localeName); c != none {
+			if c := l.child(n, sketch.Hash(l.cfg.Seed, localeName), localeName); c != none {
 				return c
 			}
 		}
-	} else if c := l.child(n, hash64(l.cfg.Seed, name), name); c != none {
+	} else if c := l.child(n, sketch.Hash(l.cfg.Seed, name), name); c != none {
 		return c
 	}
 	if !learn {
@@ -317,7 +319,7 @@ func (l *Learner) add(parent int32, seg string, variable bool) int32 {
 	}
 	p := &l.nodes[parent]
 	l.nodes[n] = node{
-		parent: parent, kids: none, next: p.kids, endpoints: none, hash: hash64(l.cfg.Seed, seg), seg: seg,
+		parent: parent, kids: none, next: p.kids, endpoints: none, hash: sketch.Hash(l.cfg.Seed, seg), seg: seg,
 		template: join(p.template, seg), check: firstCheck, variable: variable, asset: assetPath(seg),
 	}
 	p.kids = n

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/weirproject/weir/baseline/sketch"
 )
 
 // ErrSnapshot is wrapped by every error about a snapshot's content.
@@ -99,7 +101,7 @@ func (l *Learner) decode(d *decoder) {
 		nd.count, nd.points, nd.check = uint32(d.uint()), uint32(d.uint()), uint32(d.uint())
 		nd.variable, nd.words = d.uint() != 0, d.uint() != 0
 		nd.seg = d.string(maxSegmentBytes)
-		nd.hash = hash64(l.cfg.Seed, nd.seg)
+		nd.hash = sketch.Hash(l.cfg.Seed, nd.seg)
 		l.nodes = append(l.nodes, nd)
 	}
 	n = d.length(l.cfg.MaxNodes)

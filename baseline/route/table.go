@@ -59,25 +59,3 @@ func (l *Learner) rehash() {
 		}
 	}
 }
-
-// hash64 mixes 8 bytes at a time by a 64x64 bit product, the construction of
-// wyhash (Wang Yi, public domain). It is keyed, not cryptographic; every hit is
-// confirmed by comparing the bytes.
-func hash64(seed uint64, s string) uint64 {
-	h := seed ^ 0xa0761d6478bd642f ^ uint64(len(s))
-	for len(s) >= 8 {
-		v := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-		hi, lo := bits.Mul64(h^v, 0xe7037ed1a0b428db)
-		h = hi ^ lo
-		s = s[8:]
-	}
-	var v uint64
-	for i := 0; i < len(s); i++ {
-		v |= uint64(s[i]) << (8 * i)
-	}
-	hi, lo := bits.Mul64(h^v, 0x8ebc6af09c88c6e3)
-	h = hi ^ lo
-	hi, lo = bits.Mul64(h^seed, 0x589965cc75374cc3)
-	return hi ^ lo
-}

@@ -133,14 +133,34 @@ func Join(a, b uint64) uint64 {
 	return Mix(a*0x9e3779b97f4a7c15 ^ Mix(b+0x632be59bd9b4e019))
 }
 
-// HashString is a 64-bit hash of s (FNV-1a, finalised). It is not keyed: use it
-// for values that are no secret and whose collisions harm nobody.
-func HashString(s string) uint64 {
-	h := uint64(0xcbf29ce484222325)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * 0x100000001b3
+// HashString is Hash without a seed: use it for values that are no secret and
+// whose collisions harm nobody.
+func HashString(s string) uint64 { return Hash(0, s) }
+
+// Hash mixes 8 bytes at a time by a 64x64 bit product, the construction of
+// wyhash (Wang Yi, public domain). It is seeded, not cryptographic.
+func Hash(seed uint64, s string) uint64 {
+	h := seed ^ 0xa0761d6478bd642f ^ uint64(len(s))
+	for len(s) >= 8 {
+		v := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		h = fold(h^v, 0xe7037ed1a0b428db)
+		s = s[8:]
 	}
-	return Mix(h)
+	var v uint64
+	switch n := len(s); {
+	case n >= 4:
+		v = uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[n-4])<<32 | uint64(s[n-3])<<40 | uint64(s[n-2])<<48 | uint64(s[n-1])<<56
+	case n > 0:
+		v = uint64(s[0]) | uint64(s[n/2])<<8 | uint64(s[n-1])<<16
+	}
+	return fold(fold(h^v, 0x8ebc6af09c88c6e3)^seed, 0x589965cc75374cc3)
+}
+
+func fold(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
 }
 
 // Clamp bounds v to [-limit, limit].

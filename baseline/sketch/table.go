@@ -6,10 +6,11 @@ const ways = 4
 // Row is one slot of a Table. V must hold no pointer: rows are written to
 // snapshots as they lie in memory, and the collector need not scan them.
 type Row[V any] struct {
+	// Val comes first: an empty one at the end would take room.
+	Val V
 	Key uint64
 	// Seen is when the row was last used, First when it came in, in seconds.
 	Seen, First uint32
-	Val         V
 }
 
 // Table is a fixed-size, 4-way set-associative map from non-zero 64-bit keys.
@@ -90,8 +91,9 @@ func (t *Table[V]) GetAt(key uint64, now uint32) (at int, fresh bool) {
 	return at + oldest, true
 }
 
-// Touch sets when the row at a position was last seen.
-func (t *Table[V]) Touch(at int, now uint32) { t.rows.At(at).Seen = now }
+// Warm reads a key's row from memory, so that the look-ups of one event wait for
+// memory at the same time and not one after the other. The result means nothing.
+func (t *Table[V]) Warm(key uint64) uint64 { return t.rows.rows[t.set(key)].Key }
 
 // Delete frees the row of key.
 func (t *Table[V]) Delete(key uint64) {

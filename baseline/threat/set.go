@@ -2,6 +2,7 @@ package threat
 
 import (
 	"errors"
+	"math/bits"
 
 	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/feature"
@@ -15,7 +16,7 @@ type Set struct {
 	facts     []Facts
 	byRole    [event.NumRoles][]int
 	always    []int
-	cases     *caseTable
+	cases     *sketch.Shelf[Case]
 	layer     *feature.Layer
 	obs       Observation
 	touched   []Touched
@@ -42,7 +43,7 @@ func NewSet(layer *feature.Layer, cases int, detectors []Detector) (*Set, error)
 	if len(detectors) > 32 {
 		return nil, errors.New("threat detectors: 32 at most")
 	}
-	s := &Set{detectors: detectors, cases: newCaseTable(cases), layer: layer, touched: make([]Touched, 0, 64)}
+	s := &Set{detectors: detectors, cases: sketch.NewShelf[Case](cases), layer: layer, touched: make([]Touched, 0, 64)}
 	for i, d := range detectors {
 		f := d.Facts()
 		if len(f.Parts) >= MaxParts {
@@ -69,7 +70,7 @@ func CaseKey(subject Subject, id uint64, detector int) uint64 {
 
 // Find returns the case of a subject for a detector, or nil.
 func (s *Set) Find(subject Subject, id uint64, detector int) *Case {
-	return s.cases.find(CaseKey(subject, id, detector))
+	return s.cases.Find(CaseKey(subject, id, detector))
 }
 
 // Observe runs the detectors that want the event and returns the cases that it
@@ -122,26 +123,26 @@ func SubjectID(in *feature.Input, s Subject) uint64 {
 // fold adds what detector i said about a subject to its case.
 func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	o := &s.obs
-	parts := &o.parts[sub]
+	d := &o.said[sub]
+	mask := d.mask
+	d.mask = 0
 	var sum int32
-	for p := range parts {
-		sum += parts[p].nats
+	for m := mask; m != 0; m &= m - 1 {
+		sum += d.parts[bits.TrailingZeros8(m)].nats
 	}
 	if sub == Actor && sum <= 0 && in.Conduct.Open&(1<<i) == 0 {
-		*parts = [MaxParts]part{}
 		return // a good record opens no case
 	}
 	id := SubjectID(in, sub)
 	key := CaseKey(sub, id, i)
-	c := s.cases.find(key)
+	c := s.cases.Find(key)
 	if c == nil && sum <= 0 {
-		*parts = [MaxParts]part{}
 		in.Conduct.Open &^= 1 << i
 		return
 	}
-	c, fresh := s.cases.get(key, in.Sec)
+	c, fresh := s.cases.Get(key, in.Sec)
 	if fresh {
-		*c = Case{First: in.Sec, Last: in.Sec, ID: id, SiteIndex: in.SiteIndex, Threat: uint8(i), Subject: sub}
+		c.Head = Head{First: in.Sec, Last: in.Sec, ID: id, SiteIndex: in.SiteIndex, Threat: uint8(i), Subject: sub}
 	}
 	if sub == Actor {
 		in.Conduct.Open |= 1 << i
@@ -156,20 +157,19 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	default:
 	}
 	c.decay(in.Sec)
-	for p := range parts {
-		if parts[p].set {
-			c.Parts[p] += parts[p].nats
-			c.Values[p], c.Expected[p] = parts[p].value, parts[p].expected
-		}
+	for m := mask; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros8(m)
+		p := &d.parts[i]
+		c.Parts[i] += p.nats
+		c.Values[i], c.Expected[i] = p.value, p.expected
 	}
-	*parts = [MaxParts]part{}
 	c.Last = in.Sec
 	score := c.Score()
 	if score <= 0 {
 		// Reflection: a long good record gives no credit to burn.
 		c.Parts = [MaxParts]int32{}
 		if c.Revision == 0 {
-			s.cases.delete(key)
+			s.cases.Delete(key)
 			return
 		}
 		score = 0
@@ -380,13 +380,13 @@ func less(n uint16, by bool) uint16 {
 func (s *Set) Merge(into, from uint64, now uint32) {
 	for i := range s.detectors {
 		key := CaseKey(Actor, from, i)
-		was := s.cases.find(key)
+		was := s.cases.Find(key)
 		if was == nil {
 			continue
 		}
 		old := *was
-		s.cases.delete(key)
-		c, fresh := s.cases.get(CaseKey(Actor, into, i), now)
+		s.cases.Delete(key)
+		c, fresh := s.cases.Get(CaseKey(Actor, into, i), now)
 		if fresh {
 			old.ID = into
 			*c = old
@@ -459,11 +459,11 @@ func quota(kind uint8) int {
 
 // Cases exposes the table, for metrics.
 func (s *Set) Cases() (used, evicted uint64, bytes int) {
-	return s.cases.index.Used(), s.cases.index.Evicted(), s.cases.bytes()
+	return s.cases.Used(), s.cases.Evicted(), s.cases.Bytes()
 }
 
 // Cut adds the cases to a cut.
-func (s *Set) Cut(c *sketch.Cut) { s.cases.cut(c) }
+func (s *Set) Cut(c *sketch.Cut) { s.cases.Cut(c) }
 
 // SetState restores what Cut has written.
-func (s *Set) SetState(r *sketch.Reader) error { return s.cases.setState(r) }
+func (s *Set) SetState(r *sketch.Reader) error { return s.cases.SetState(r) }

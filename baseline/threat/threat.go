@@ -64,22 +64,30 @@ type Observation struct {
 	In *feature.Input
 	// Layer gives access to the statistics of other subjects and roles.
 	Layer *feature.Layer
-	// parts collects what the running detector says, by subject.
-	parts  [numSubjects][MaxParts]part
+	// said collects what the running detector says, by subject.
+	said   [numSubjects]said
 	spoken uint8
 }
 
-type part struct {
-	nats, value, expected int32
-	set                   bool
+// said has a bit in mask for each part that is valid.
+type said struct {
+	mask  uint8
+	parts [MaxParts]part
 }
+
+type part struct{ nats, value, expected int32 }
 
 // Add contributes nats (milli-nats, clamped to +-4000) for part i of the
 // subject; value and expected are in thousandths and shown in the evidence.
 func (o *Observation) Add(s Subject, i int, nats, value, expected int32) {
-	p := &o.parts[s][i]
+	d := &o.said[s]
+	p := &d.parts[i]
+	if d.mask&(1<<i) == 0 {
+		d.mask |= 1 << i
+		p.nats = 0
+	}
 	p.nats += sketch.Clamp(nats, 4000)
-	p.value, p.expected, p.set = value, expected, true
+	p.value, p.expected = value, expected
 	o.spoken |= 1 << s
 }
 
@@ -130,6 +138,15 @@ func Mature(s *feature.Site, now uint32, owners uint64) bool {
 
 // Case is the running evidence about one subject for one threat. It is flat.
 type Case struct {
+	Head
+	// Events are sample event ids, as many as Count says: three first, six last.
+	Events [9]ID
+	Binds  [MaxBinds]Bound
+}
+
+// Head is a case but for its samples and binds, which a new case leaves as the
+// one before has left them.
+type Head struct {
 	// Parts are the contributions, Values and Expected what the feature was
 	// when it last spoke; all in thousandths.
 	Parts, Values, Expected [MaxParts]int32
@@ -149,8 +166,6 @@ type Case struct {
 	NameLen     uint8
 	Ring        uint8
 	Name        [24]byte
-	// Events are sample event ids: three first, six last.
-	Events [9]ID
 	// Begin and End are where on the log the evidence stands.
 	Begin, End Position
 	// Published state of the verdict.
@@ -163,8 +178,6 @@ type Case struct {
 	Renewed                 int64
 	// Told is Count at the last revision.
 	Revision, Told uint32
-	Binds          [MaxBinds]Bound
-	Routes         [4]Route
 	BindCount      uint16
 	// Pending: identifiers have come since the last revision.
 	Pending uint16
@@ -172,6 +185,7 @@ type Case struct {
 	Named uint32
 	// Members counts the events by proved accounts, of Count.
 	Members, _ uint32
+	Routes     [4]Route
 }
 
 // Position is verdict.Position without padding.

@@ -69,7 +69,7 @@ func TestSessionsDoNotDriveOutTargets(t *testing.T) {
 }
 
 func TestEvidenceHalvesWhileNothingHappens(t *testing.T) {
-	c := Case{Subject: Actor, Last: 100000}
+	c := Case{Head: Head{Subject: Actor, Last: 100000}}
 	c.Parts[0], c.Parts[1] = 8000, 4000
 	c.decay(100000 + halfLife)
 	if s := c.Score(); s < 5900 || s > 6100 {
