@@ -49,7 +49,9 @@ type GroupConfig struct {
 	// engine; default 8 MiB. Past it fetching pauses.
 	InboxBytes int
 	// SnapshotInterval and SnapshotEvents: a snapshot is due when either is
-	// reached and the state has changed. Defaults 30 s and 5,000,000 events.
+	// reached and the state has changed. They bound what a restart after a crash
+	// reads again; 2,000,000 events take an engine about ten seconds. Defaults 30 s
+	// and 2,000,000 events.
 	SnapshotInterval time.Duration
 	SnapshotEvents   uint64
 	// KeepSnapshots is how many of the newest stay beside those that are pinned
@@ -99,7 +101,7 @@ func (c GroupConfig) withDefaults() GroupConfig {
 	span(&c.DailyFor, 7*24*time.Hour)
 	span(&c.StopTimeout, 10*time.Second)
 	if c.SnapshotEvents == 0 {
-		c.SnapshotEvents = 5_000_000
+		c.SnapshotEvents = 2_000_000
 	}
 	if c.At == nil {
 		c.At = func(string) {}

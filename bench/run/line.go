@@ -112,6 +112,7 @@ func feed(ctx context.Context, file io.Writer, ts []template, sites []string, co
 // watched is what the soak saw, sampled once a second.
 type watched struct {
 	engineLag, storeLag []float64
+	resident            []float64 // MB
 	peak                int64
 	peaks               map[string]int64 // by part
 	problems            map[string]int
@@ -131,6 +132,7 @@ func watch(ctx context.Context, up *installation, done <-chan struct{}) *watched
 		}
 		parts := tree(up.pid())
 		w.peak = max(w.peak, total(parts).RSS)
+		w.resident = append(w.resident, float64(total(parts).RSS)/1e6)
 		for part, u := range parts {
 			w.peaks[part] = max(w.peaks[part], u.RSS)
 		}
@@ -145,11 +147,11 @@ func watch(ctx context.Context, up *installation, done <-chan struct{}) *watched
 	}
 }
 
-func runLine(ctx context.Context, env *environment, res *result) error {
-	minutes := 1
-	if env.long {
-		minutes = 10
-	}
+func runLine(minutes int) func(context.Context, *environment, *result) error {
+	return func(ctx context.Context, env *environment, res *result) error { return lineFor(ctx, env, res, minutes) }
+}
+
+func lineFor(ctx context.Context, env *environment, res *result, minutes int) error {
 	var sites []string
 	for i := range lineSites * minutes {
 		sites = append(sites, fmt.Sprintf("sh%02d", i))
@@ -215,9 +217,13 @@ func soak(ctx context.Context, up *installation, res *result, file io.Writer, ts
 		return err
 	}
 	after := tree(up.pid())
+	// The first tenth fills tables that have their size.
+	tenth := len(w.resident) / 10
+	early, late := percentile(w.resident[tenth:2*tenth], .5), percentile(w.resident[len(w.resident)-tenth:], .5)
 	v := map[string]float64{
 		"events": float64(n), "fed_s": fed.Seconds(), "drained_s": drained.Seconds(), "lost": float64(a.lost), "peak_MB": float64(w.peak) / 1e6,
 		"engine_lag_p99_s": percentile(w.engineLag, .99), "store_lag_p99_s": percentile(w.storeLag, .99),
+		"store_lag_most_s": percentile(w.storeLag, 1), "resident_MB_early": early, "resident_MB_late": late,
 	}
 	for _, part := range slices.Sorted(maps.Keys(after)) {
 		v["cpu_us_"+part] = us(after[part].CPU-before[part].CPU) / float64(n)
@@ -271,13 +277,15 @@ func lineFloor(ctx context.Context, up *installation, res *result, n int64) erro
 	res.add(0, "floor", map[string]float64{
 		"rows": float64(rows), "cpu_us": us(cpu+ownAfter-ownBefore) / float64(rows), "cpu_us_store": us(cpu) / float64(rows), "inserts": float64(len(bodies)),
 	})
-	res.note("floor: the same rows from the log as %d ready-made Arrow streams into the same table with its roll-ups; CPU of the ClickHouse process and of the sender, %s of merges included", len(bodies), settleMerges)
+	res.note("floor: the rows of the log, the engine's actors with them, as %d ready-made Arrow streams into the same table with its roll-ups; CPU of the ClickHouse process and of the sender, %s of merges included", len(bodies), settleMerges)
 	res.ratio("whole line, CPU per event", "us", res.median("line", "cpu_us"), res.median("floor", "cpu_us"), "ready-made ArrowStream", atMost(4, "x"))
 	res.value(fmt.Sprintf("events lost of %d at %s/s", n, number(lineRate)), "events", res.median("line", "lost"), atMost(0, ""))
 	res.value("lag of the engine, p99", "s", res.median("line", "engine_lag_p99_s"), nil)
 	res.value("lag of the store, p99", "s", res.median("line", "store_lag_p99_s"), nil)
+	res.value("lag of the store, most", "s", res.median("line", "store_lag_most_s"), nil)
 	res.value("CPU of all processes", "cores", res.median("line", "cores"), nil)
 	res.value("peak resident memory of all processes", "MB", res.median("line", "peak_MB"), nil)
+	res.value("resident memory in the last tenth of the time", "MB", res.median("line", "resident_MB_late"), nil)
 	return nil
 }
 

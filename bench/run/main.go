@@ -8,7 +8,7 @@
 //
 //	go run ./run                   # everything, about ten minutes
 //	go run ./run -only replay,ingress
-//	go run ./run -only line -long  # ten minutes at 20,000 events/s
+//	go run ./run -only line -long  # ten minutes at 20,000 events/s: results/soak.json
 package main
 
 import (
@@ -40,7 +40,8 @@ func benchmarks() []benchmark {
 		{"replay", "log replay with the whole engine on, against fail2ban-regex with one filter", runReplay},
 		{"ingress", "ingress with 1M verdicts, policy and event capture, against nginx and net/http ReverseProxy", runIngress},
 		{"processor", "log -> wire decode -> engine -> verdicts, against a hand-written consumer", runProcessor},
-		{"line", "log line -> topic -> engine -> MergeTree, against inserting ready-made Arrow", runLine},
+		{"line", "log line -> topic -> engine -> MergeTree, against inserting ready-made Arrow", runLine(1)},
+		{"soak", "the line for ten minutes", runLine(10)},
 		{"latency", "from the request that crosses the threshold to the first refused one", runLatency},
 		{"idle", "weir up with nothing to do", runIdle},
 	}
@@ -52,7 +53,6 @@ type environment struct {
 	// directory that is removed at the end.
 	weir, self, bench, dir string
 	rounds                 int
-	long                   bool
 }
 
 // scratch returns a new directory below the scratch directory.
@@ -83,15 +83,15 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	only := fs.String("only", "", "comma separated names; default all: "+strings.Join(names(), ", "))
-	long := fs.Bool("long", false, "the soak of line takes 10 minutes instead of 1")
+	long := fs.Bool("long", false, "run soak in the place of line")
 	rounds := fs.Int("rounds", 3, "rounds of each comparison")
 	weir := fs.String("weir", "", "weir binary; default: build it")
 	keep := fs.Bool("keep", false, "leave the scratch directory")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	env := &environment{rounds: *rounds, long: *long, weir: *weir}
-	chosen, err := choose(*only)
+	env := &environment{rounds: *rounds, weir: *weir}
+	chosen, err := choose(*only, *long)
 	if err != nil {
 		return err
 	}
@@ -130,13 +130,19 @@ func names() (out []string) {
 	return out
 }
 
-func choose(only string) ([]benchmark, error) {
+// choose picks benchmarks by name; soak takes ten minutes and runs only when it is
+// named or, as long, in the place of line.
+func choose(only string, long bool) ([]benchmark, error) {
 	all := benchmarks()
-	if only == "" {
-		return all, nil
+	wanted := slices.DeleteFunc(names(), func(n string) bool { return n == "soak" })
+	if only != "" {
+		wanted = strings.Split(only, ",")
 	}
 	var out []benchmark
-	for name := range strings.SplitSeq(only, ",") {
+	for _, name := range wanted {
+		if name == "line" && long {
+			name = "soak"
+		}
 		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("-only %q: want some of %s", name, strings.Join(names(), ", "))

@@ -69,7 +69,7 @@ func (p *processor) build(ctx context.Context) error {
 	for _, c := range []stream.GroupConfig{
 		{
 			NewEngine: p.sites.newEngine, Store: eventTable{p.store}, Snapshots: p.snapshot, FlushInterval: time.Second,
-			SnapshotInterval: time.Duration(p.Config.Process.Every),
+			SnapshotInterval: time.Duration(p.Config.Process.Every), BacklogBytes: backlogBytes(p.Config),
 		},
 		{Topic: stream.TopicVerdicts, Group: "weir-verdicts", Store: verdictTable{p.store}, FlushInterval: recordsInterval},
 		{Topic: stream.TopicDecisions, Group: "weir-decisions", Store: decisionTable{p.store}, FlushInterval: recordsInterval},
@@ -103,6 +103,17 @@ func (p *processor) build(ctx context.Context) error {
 // which costs the same for one row as for a thousand. Enforcers and the feed
 // have them from the log at once.
 const recordsInterval = 5 * time.Second
+
+// backlogBytes is what may wait in memory for a store that stalls, per partition,
+// before the log has to be read again by a second engine. The one partition of
+// the embedded log has what several on brokers have together: at 20,000 events/s
+// a quarter of a minute.
+func backlogBytes(cfg *config.Loaded) int {
+	if len(cfg.Kafka.Brokers) == 0 {
+		return 128 << 20
+	}
+	return 0 // the default
+}
 
 // memberName is a processor's static name in its groups: the same after a
 // restart, another for each data directory of a machine.
