@@ -139,7 +139,7 @@ func parseKeys(source, text string) (*flow.Keyring, error) {
 	for i, line := range keyLines(text) {
 		key, err := hex.DecodeString(line)
 		if err != nil {
-			return nil, fmt.Errorf("pseudonym key %d in %s is not hex: want %d digits", i+1, source, 2*flow.KeyBytes)
+			return nil, fmt.Errorf("pseudonym key %d in %s is not hex: want %d digits; restore the file from a backup, since another key gives everybody another name in the store", i+1, source, 2*flow.KeyBytes)
 		}
 		keys = append(keys, key)
 	}

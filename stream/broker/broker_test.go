@@ -394,6 +394,31 @@ func TestExistingTopicsKeepTheirPartitionsAndShareTheSize(t *testing.T) {
 	}
 }
 
+func TestDamagedFileNamesItsRemedy(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{fileCredentials, fileIncarnation} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("\x00damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, first := credentials(dir)
+	_, second := openIncarnation(dir)
+	for name, err := range map[string]error{fileCredentials: first, fileIncarnation: second} {
+		if err == nil || !strings.Contains(err.Error(), name+" is damaged") || !strings.Contains(err.Error(), "remove the file") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := credentials(dir); err != nil {
+		t.Error(err)
+	}
+	if i, err := openIncarnation(dir); err != nil || i.ID == "" {
+		t.Errorf("%+v, %v", i, err)
+	}
+}
+
 func TestLowDiskRefusesRecordsButServesThem(t *testing.T) {
 	dir := t.TempDir()
 	p := launch(t, childConfig{Dir: dir})

@@ -61,7 +61,7 @@ func readJSON(path string, v any) error {
 		return err
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s is damaged (%w): remove the file to have a new one made", path, err)
 	}
 	return nil
 }
