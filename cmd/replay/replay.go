@@ -74,8 +74,12 @@ type Summary struct {
 	ByThreat   map[string]int64 `json:"verdicts_by_threat"`
 	// Actions counts decisions by "scope/action", proposed ones in shadow mode.
 	Actions map[string]int64 `json:"actions"`
-	First   verdict.Time     `json:"first"`
-	Last    verdict.Time     `json:"last"`
+	// Accused are the verdicts that decided most requests, Accusations how many
+	// decided any.
+	Accused     []Accused    `json:"accused"`
+	Accusations int          `json:"accusations"`
+	First       verdict.Time `json:"first"`
+	Last        verdict.Time `json:"last"`
 }
 
 // Runner runs one replay. Use New; it is for one goroutine.
@@ -88,6 +92,7 @@ type Runner struct {
 	waiting  []*slot
 	free     []*slot
 	actors   map[event.Hash]struct{}
+	accused  map[string]*Accused
 	lastTime int64
 	order    int64
 	sequence int64
@@ -119,6 +124,7 @@ func New(cfg Config) *Runner {
 		cfg:      cfg,
 		sum:      Summary{Rejected: map[string]int64{}, ByThreat: map[string]int64{}, Actions: map[string]int64{}},
 		actors:   map[event.Hash]struct{}{},
+		accused:  map[string]*Accused{},
 		out:      jsonLines{w: cfg.Decisions},
 		verdicts: jsonLines{w: cfg.Verdicts},
 	}
@@ -188,6 +194,7 @@ func (r *Runner) count(s *slot) {
 		scope = "none"
 	}
 	r.sum.Actions[scope+"/"+s.decision.Proposed.String()]++
+	r.hit(s)
 }
 
 // Finish observes what is still open, writes what waits and returns the counts.
@@ -197,6 +204,7 @@ func (r *Runner) Finish() (Summary, error) {
 	r.deliverUntil(end)
 	r.flush()
 	r.sum.Actors = int64(len(r.actors))
+	r.sum.Accused, r.sum.Accusations = r.worst()
 	if err := r.out.err; err != nil {
 		return r.sum, fmt.Errorf("write decisions: %w", err)
 	}
@@ -243,6 +251,7 @@ func (r *Runner) publish(v *verdict.Verdict, at int64) {
 	for _, t := range v.Threats {
 		r.sum.ByThreat[string(t)]++
 	}
+	r.accuse(v)
 	r.verdicts.write(v)
 	if r.cfg.VerdictDelay == 0 {
 		r.cfg.Decider.Apply(v)

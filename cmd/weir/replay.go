@@ -200,6 +200,26 @@ func (p *progress) done() {
 	}
 }
 
+// printAccused says who would be acted on, for what and why.
+func printAccused(w io.Writer, sum *replay.Summary) {
+	if sum.Accusations == 0 {
+		_, _ = fmt.Fprintln(w, "accused     nobody")
+		return
+	}
+	_, _ = fmt.Fprintf(w, "accused     by requests, %d of %d; --verdicts FILE has all, --decisions FILE each request\n", len(sum.Accused), sum.Accusations)
+	for i := range sum.Accused {
+		a := &sum.Accused[i]
+		var who []string
+		for _, c := range a.Clients {
+			who = append(who, c.String())
+		}
+		if a.Others {
+			who = append(who, "and others")
+		}
+		_, _ = fmt.Fprintf(w, "  %-11s %6d requests of %s\n              %s\n", a.Action, a.Requests, strings.Join(who, ", "), a.Summary)
+	}
+}
+
 func printSummary(cmd *cobra.Command, g *global, sum *replay.Summary, took time.Duration) error {
 	var usage unix.Rusage
 	peak := int64(0)
@@ -233,6 +253,7 @@ func printSummary(cmd *cobra.Command, g *global, sum *replay.Summary, took time.
 	for _, a := range slices.Sorted(maps.Keys(sum.Actions)) {
 		_, _ = fmt.Fprintf(w, "  %-24s %d\n", a, sum.Actions[a])
 	}
+	printAccused(w, sum)
 	_, err := fmt.Fprintf(w, "speed       %.0f events/s, peak memory %d MB\n", rate, peak>>20)
 	return err
 }
