@@ -20,7 +20,7 @@ const Version = "1.0.0"
 // Config sizes and steers an engine.
 type Config struct {
 	// Entities is about how many identifiers are kept (default 1<<20); the other
-	// tables follow from it: a quarter of it actors and accounts.
+	// tables follow from it: a sixth of it actors, an eighth of it accounts.
 	Entities int
 	// Cases bounds the subjects under suspicion (default 1<<13), Verdicts those
 	// in force (default 1<<14), Sites the sites (default 1024).
@@ -136,7 +136,7 @@ func New(cfg Config) *Engine {
 // reset makes empty tables.
 func (e *Engine) reset() (err error) {
 	n := e.cfg.Entities
-	e.resolver, err = actor.New(actor.Config{Identifiers: n, Actors: n / 4, Accounts: n / 4, Popular: 1024})
+	e.resolver, err = actor.New(actor.Config{Identifiers: n, Actors: n / 6, Accounts: n / 8, Popular: 1024})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ type Shelf[V any] struct {
 	vals Flat[V]
 }
 
-// NewShelf returns a shelf of at least n values, rounded up to a power of two.
+// NewShelf returns a shelf of n values, rounded up to whole sets.
 func NewShelf[V any](n int) *Shelf[V] {
 	index := NewTable[struct{}](n)
 	return &Shelf[V]{index: index, vals: NewFlat[V](index.Len())}

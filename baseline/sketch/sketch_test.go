@@ -96,7 +96,7 @@ func TestTableIsBoundedAndKeepsTheRecent(t *testing.T) {
 
 func TestStateRoundTripAndChecksum(t *testing.T) {
 	tb := NewTable[uint64](1 << 14)
-	for i := uint64(1); i < 100; i++ {
+	for i := uint64(1); i < 25; i++ {
 		r, _ := tb.Get(i, 1)
 		r.Val = i
 	}
@@ -121,7 +121,7 @@ func TestStateRoundTripAndChecksum(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for i := uint64(1); i < 100; i++ {
+	for i := uint64(1); i < 25; i++ {
 		if row := back.Find(i); row == nil || row.Val != i {
 			t.Fatalf("key %d is lost", i)
 		}

@@ -1,5 +1,7 @@
 package sketch
 
+import "math/bits"
+
 // ways is the associativity: a full set replaces its least recently seen row.
 const ways = 4
 
@@ -16,24 +18,23 @@ type Row[V any] struct {
 // Table is a fixed-size, 4-way set-associative map from non-zero 64-bit keys.
 type Table[V any] struct {
 	rows Flat[Row[V]]
-	mask uint64
+	sets uint64
 	// used counts rows taken, evicted rows that replaced a live one.
 	used, evicted uint64
 }
 
-// NewTable returns a table of at least n rows, rounded up to a power of two.
+// NewTable returns a table of n rows, rounded up to whole sets.
 func NewTable[V any](n int) *Table[V] {
-	size := ways
-	for size < n {
-		size *= 2
-	}
-	return &Table[V]{rows: NewFlat[Row[V]](size), mask: uint64(size/ways - 1)}
+	sets := max(1, (n+ways-1)/ways)
+	return &Table[V]{rows: NewFlat[Row[V]](sets * ways), sets: uint64(sets)}
 }
 
-// set picks the first row of the set by high bits of the key's product: keys that
-// share low bits must not share sets.
+// set picks the first row of the set by the high bits of the key's product, scaled
+// to the number of sets (Lemire 2016): keys that share low bits must not share
+// sets.
 func (t *Table[V]) set(key uint64) int {
-	return int(key*0x9e3779b97f4a7c15>>20&t.mask) * ways
+	hi, _ := bits.Mul64(key*0x9e3779b97f4a7c15, t.sets)
+	return int(hi) * ways
 }
 
 // FindAt returns the position of key's row, or -1. It does not touch Seen.
