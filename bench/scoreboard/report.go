@@ -137,6 +137,11 @@ func (t *Tally) Write(w io.Writer) error {
 		b, c := Rate(k.Blocked, k.Sessions), Rate(k.Challenged, k.Sessions)
 		p.line("| %s | %d | %.0f (%.0f to %.0f) | %.0f (%.0f to %.0f) | %d of %d |", name, k.Sessions, b.Rate, b.Low, b.High, c.Rate, c.Low, c.High, k.Refused, k.Requests)
 	}
+	if t.Oracle != nil && p.err == nil {
+		all := t.Kinds()[0]
+		p.line("")
+		p.err = t.Oracle.Write(w, rows, 1e4*float64(all.Blocked+all.Challenged)/float64(max(1, all.Sessions)))
+	}
 	if t.Sources != nil && p.err == nil {
 		p.line("")
 		p.err = t.Sources.Write(w)

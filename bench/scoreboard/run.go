@@ -149,6 +149,9 @@ func (l *Line) Sink(run string, t *Tally) traffic.Sink {
 			one.Threats = append(one.Threats, string(threat))
 		}
 		t.Add(run, &one, tag.(*traffic.Label), ev.Time)
+		if t.Oracle != nil {
+			t.Oracle.Add(run, ev, tag.(*traffic.Label))
+		}
 		if t.Sources != nil {
 			t.Sources.AddLabelled(run, ev.Client, &one, tag.(*traffic.Label))
 		}

@@ -185,6 +185,9 @@ func Report(w io.Writer, runs []Run, peers bool, o Options) error {
 			if r.Site != "shop" {
 				sections[p].tally.Sources = NewSources()
 			}
+			if strings.Contains(strings.Join(r.Config.Attacks, ","), ":hard") {
+				sections[p].tally.Oracle = NewOracle()
+			}
 			names = append(names, p)
 		}
 		if err := r.Play(sections[p].tally, o); err != nil {

@@ -82,7 +82,9 @@ type Kind struct {
 type Tally struct {
 	Exchanges int
 	// Sources, unless nil, counts by address too.
-	Sources   *Sources
+	Sources *Sources
+	// Oracle, unless nil, is asked how far one could get.
+	Oracle    *Oracle
 	campaigns map[string]*Campaign
 	sessions  map[string]*session
 	// actedPeople and actedBots count acted requests by threat named.
