@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"maps"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -137,6 +138,7 @@ var (
 	evictedDesc  = prometheus.NewDesc("weir_verdicts_evicted_total", "Verdicts or bind groups dropped because a bound was reached.", []string{"cause"}, nil)
 	bytesDesc    = prometheus.NewDesc("weir_verdict_table_bytes", "Memory of the verdict table.", nil, nil)
 	freshDesc    = prometheus.NewDesc("weir_feed_last_contact_seconds", "Unix time at which the verdict feed was last heard of, 0 never.", nil, nil)
+	rolloutDesc  = prometheus.NewDesc("weir_rollout_percent", "Share of actors that the policy's verdicts act on, by site and route (\"*\": the site's own).", []string{"rule", "site", "route"}, nil)
 	bucketsDesc  = prometheus.NewDesc("weir_rate_limit_evicted_total", "Rate-limit buckets that gave way while in use.", nil, nil)
 )
 
@@ -144,7 +146,7 @@ var (
 type tableCollector struct{ e *Enforcer }
 
 func (tableCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{activeDesc, receivedDesc, evictedDesc, bytesDesc, freshDesc, bucketsDesc} {
+	for _, d := range []*prometheus.Desc{activeDesc, receivedDesc, evictedDesc, bytesDesc, freshDesc, bucketsDesc, rolloutDesc} {
 		ch <- d
 	}
 }
@@ -160,6 +162,7 @@ func (c tableCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+	c.rollouts(ch)
 	counts := t.Counts()
 	for o := range table.NumOutcomes {
 		ch <- prometheus.MustNewConstMetric(receivedDesc, prometheus.CounterValue, float64(counts.Outcomes[o]), o.String())
@@ -170,4 +173,33 @@ func (c tableCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(counts.Bytes))
 	ch <- prometheus.MustNewConstMetric(freshDesc, prometheus.GaugeValue, float64(c.e.fresh.Load())/1e9)
 	ch <- prometheus.MustNewConstMetric(bucketsDesc, prometheus.CounterValue, float64(c.e.buckets.evicted.Load()))
+}
+
+// maxRolloutRoutes bounds the routes of a site that have a series of their own.
+const maxRolloutRoutes = 50
+
+// rollouts says whom the verdicts reach; labels come from the configuration.
+func (c tableCollector) rollouts(ch chan<- prometheus.Metric) {
+	rule, s := c.e.policy.Load().Name(), c.e.settings.Load()
+	tell := func(site, route string, r *routeRules) {
+		share := float64(r.rollout) / (fullRollout / 100)
+		if narrower(r.mode, s.cfg.PolicyMode) != event.ModeEnforce || c.e.kill.Load() {
+			share = 0
+		}
+		ch <- prometheus.MustNewConstMetric(rolloutDesc, prometheus.GaugeValue, share, rule, site, route)
+	}
+	for name, site := range s.sites {
+		tell(name, "*", &site.rules)
+		seen := map[string]bool{}
+		for i := range site.routes[:min(len(site.routes), maxRolloutRoutes)] {
+			r := &site.routes[i]
+			if label := strings.TrimSpace(r.method + " " + r.path); !seen[label] { // the first that fits counts
+				seen[label] = true
+				tell(name, label, r)
+			}
+		}
+	}
+	if len(s.sites) == 0 {
+		tell("*", "*", &s.other.rules)
+	}
 }

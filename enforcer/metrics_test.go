@@ -53,6 +53,41 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestRolloutIsExported: what the verdicts reach, as it is configured now.
+func TestRolloutIsExported(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	cfg := enforcer.Config{Mode: event.ModeEnforce, Sites: []enforcer.Site{
+		{Name: "shop", Rollout: 2500, Routes: []enforcer.Route{{Method: "POST", Path: "/pay", Rollout: 100}, {Path: "/beta", Mode: event.ModeShadow}}},
+		{Name: "blog"},
+		{Name: "quiet", Mode: event.ModeShadow},
+	}}
+	e, err := enforcer.New(cfg, wasm.Strongest{}, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(want map[string]float64) {
+		t.Helper()
+		got := gather(t, reg)
+		for labels, share := range want {
+			name := "weir_rollout_percent " + labels
+			if n, ok := got[name]; !ok || n != share {
+				t.Errorf("%s = %g (present: %v), want %g", name, n, ok, share)
+			}
+		}
+	}
+	check(map[string]float64{
+		"route=* rule=strongest site=shop": 25, "route=POST /pay rule=strongest site=shop": 1, "route=/beta rule=strongest site=shop": 0,
+		"route=* rule=strongest site=blog": 100, "route=* rule=strongest site=quiet": 0,
+	})
+	cfg.Sites[0].Rollout = 0
+	if err := e.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	check(map[string]float64{"route=* rule=strongest site=shop": 100})
+	e.SetKillSwitch(true)
+	check(map[string]float64{"route=* rule=strongest site=shop": 0, "route=* rule=strongest site=blog": 0})
+}
+
 func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()
