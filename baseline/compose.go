@@ -24,7 +24,7 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 		ID: idText(c.Verdict), Revision: c.Revision, Site: s.name, Time: verdict.Time(in.Now), Expires: verdict.Time(c.Expires),
 		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(s, c, f), Bound: "model",
 		Binds: e.groups(in, c), Engine: Version,
-		Baseline: fmt.Sprintf("b_%016x", sketch.Join(s.state.Key, s.state.Events>>12)),
+		Baseline: s.baseline(),
 		Maturity: e.maturity(s, in),
 	}
 	nano, empirical := threat.FalsePositives(in.Site, int(c.Threat), c.Action)

@@ -111,6 +111,7 @@ type Engine struct {
 	recent   *site
 	force    ledger
 	counters Counters
+	count    census
 	cut      *sketch.Cut
 
 	// scratch of the running event
@@ -155,7 +156,7 @@ func (e *Engine) reset() (err error) {
 	}
 	e.sites, e.order, e.recent = map[string]*site{}, nil, nil
 	e.force = newLedger(e.cfg.Verdicts)
-	e.counters = Counters{}
+	e.counters, e.count = Counters{}, census{}
 	e.out = make([]verdict.Verdict, 0, 16)
 	return nil
 }

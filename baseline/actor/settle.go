@@ -248,6 +248,25 @@ func (r *Resolver) Unexplained(site uint16, t Type, v uint64) uint32 {
 // Evicted counts identifiers and accounts that made room for others.
 func (r *Resolver) Evicted() uint64 { return r.ids.Evicted() + r.accounts.Evicted() }
 
+// Used is how many identifiers and accounts are in the tables.
+func (r *Resolver) Used() (identifiers, accounts uint64) { return r.ids.Used(), r.accounts.Used() }
+
+// Largest is the most merges of an actor among n slots from i.
+func (r *Resolver) Largest(i, n int) (merges uint16) {
+	for _, a := range r.arena.Look(i, n) {
+		if a.forward == 0 {
+			merges = max(merges, a.Merges)
+		}
+	}
+	return merges
+}
+
+// Population is how many actors a site has created in all, and its proved
+// owners, at least the floor.
+func (r *Resolver) Population(site uint16) (actors, owners uint64) {
+	return r.sites[site].created, r.sites[site].n
+}
+
 // Bytes is the memory of the tables.
 func (r *Resolver) Bytes() int {
 	return r.ids.Bytes() + r.accounts.Bytes() + r.arena.Bytes() + r.large.Bytes() + len(r.sites)*32800

@@ -375,6 +375,9 @@ func (l *Layer) Stale(in *Input) bool {
 	return s != nil && s.Secrets.Has(in.Secret) && s.Secrets.Bits() < 40
 }
 
+// Used counts rows in the tables.
+func (l *Layer) Used() uint64 { return l.stats.Used() + l.routes.Used() + l.paths.Used() }
+
 // Evicted counts rows that made room for others.
 func (l *Layer) Evicted() uint64 {
 	return l.stats.Evicted() + l.routes.Evicted() + l.paths.Evicted()

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -76,6 +77,15 @@ type Endpoint struct {
 type Status struct {
 	Code  uint16
 	Count uint64
+}
+
+// Busiest returns at most n endpoints by how often they were asked for, equals
+// by name.
+func Busiest(all []Endpoint, n int) []Endpoint {
+	slices.SortFunc(all, func(a, b Endpoint) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Template, b.Template), cmp.Compare(a.Method, b.Method))
+	})
+	return all[:min(n, len(all))]
 }
 
 // Inventory lists the endpoints in the order in which they were first made.

@@ -93,6 +93,9 @@ func (c *Cell) Seen() {
 // Again is the second half of Seen.
 func (c *Cell) Again() { c.Ones = min(c.All, c.Ones+cellUnit) }
 
+// Observations is the weight of what the cell remembers, its prior included.
+func (c Cell) Observations() uint32 { return c.All / cellUnit }
+
 // Share is the probability of a one in parts per million, kept within
 // [0.005, 0.995]: no single observation is ever proof.
 func (c Cell) Share() uint32 {

@@ -320,11 +320,11 @@ func TestLossesAndBaselines(t *testing.T) {
 	if got := one(t, s, "SELECT sumIf(count, counter = 'produced'), sumIf(count, counter != 'produced') FROM weir.losses"); got != "10 10" {
 		t.Errorf("produced and its sum: %s, want 10 10", got)
 	}
-	learned := []clickhouse.Learned{{Time: recently(), Site: "shop", Baseline: "b_1", Key: "/api/login", Name: "failure_rate", Value: 31, Observations: 400}}
+	learned := []clickhouse.Learned{{Time: recently(), Site: "shop", Baseline: "b_1", Key: "/api/login", Name: "failure_rate", Value: 31, Observations: 400, Since: time.Unix(1772442000, 0)}}
 	if err := s.InsertBaselines(ctx, "b1", learned); err != nil {
 		t.Fatal(err)
 	}
-	if got := one(t, s, "SELECT key, toFloat64(value), observations FROM weir.baselines"); got != "/api/login 0.031 400" {
+	if got := one(t, s, "SELECT key, toFloat64(value), observations, toUnixTimestamp(since) FROM weir.baselines"); got != "/api/login 0.031 400 1772442000" {
 		t.Errorf("baselines: %s", got)
 	}
 	if err := s.InsertVerdicts(ctx, "nothing", nil); err != nil {

@@ -50,6 +50,12 @@ func fillStore(t *testing.T, s *clickhouse.Store) {
 	if err := s.InsertDecisions(ctx, "decisions", decisions); err != nil {
 		t.Fatal(err)
 	}
+	learned := []clickhouse.Learned{{
+		Time: now, Site: "shop", Baseline: "b_1", Key: "GET /item/{id}", Name: "requests_per_hour", Value: 120_000, Observations: 5000, Since: now.Add(-48 * time.Hour),
+	}}
+	if err := s.InsertBaselines(ctx, "baselines", learned); err != nil {
+		t.Fatal(err)
+	}
 	losses := []clickhouse.Loss{
 		{Time: now, Node: "n1", Source: "enforcer", Counter: "produced", Count: 4000},
 		{Time: now, Node: "n1", Source: "enforcer", Counter: "delivered", Count: 4000},

@@ -27,11 +27,13 @@ type Learned struct {
 	Time     time.Time
 	Site     string
 	Baseline string
-	// Key is the route or cohort, Name what was learned about it.
+	// Key is the route, role or site, Name what was learned about it.
 	Key          string
 	Name         string
 	Value        verdict.Milli
 	Observations uint64
+	// Since is when the learning began.
+	Since time.Time
 }
 
 // InsertVerdicts inserts revisions of verdicts; see InsertEvents for the token.
@@ -58,7 +60,7 @@ func (s *Store) InsertBaselines(ctx context.Context, token string, learned []Lea
 	return insertRows(ctx, s, "baselines", token, learned, func(l *Learned) (any, error) {
 		return map[string]any{
 			"time": stamp(l.Time.UnixNano()), "site": l.Site, "baseline": l.Baseline, "key": l.Key, "name": l.Name,
-			"value": l.Value, "observations": l.Observations,
+			"value": l.Value, "observations": l.Observations, "since": stamp(l.Since.UnixNano()),
 		}, nil
 	})
 }
