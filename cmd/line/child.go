@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 
@@ -35,8 +36,16 @@ func Child(ctx context.Context, env Env, args []string) error {
 }
 
 // serveLog runs the embedded log with the questions that a part answers: its
-// counters, and whether it takes records.
+// counters, and whether it takes records. It ends with ctx, or when the
+// supervisor at the other end of standard input is gone.
 func serveLog(ctx context.Context, env Env, data string) error {
+	if err := writeRunFile(data, "log.pid", os.Getpid()); err != nil {
+		return err
+	}
+	var parent io.Reader
+	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		parent = os.Stdin // a supervisor's leash; started by hand there is none
+	}
 	metrics, mux := prometheus.NewRegistry(), http.NewServeMux()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var refusing atomic.Bool
@@ -55,7 +64,7 @@ func serveLog(ctx context.Context, env Env, data string) error {
 	g.Go(func() error { return admin.ServeUnix(ctx, admin.Socket(data, "log"), mux) })
 	g.Go(func() error {
 		defer closed()
-		return broker.Serve(ctx, broker.Config{Dir: logDir(data), Ready: w, Log: env.Log, Registerer: metrics, Full: refusing.Store})
+		return broker.Serve(ctx, broker.Config{Dir: logDir(data), Ready: w, Parent: parent, Log: env.Log, Registerer: metrics, Full: refusing.Store})
 	})
 	return g.Wait()
 }

@@ -169,7 +169,7 @@ func (p *processor) replay(ctx context.Context, v *verdict.Verdict) *admin.Repla
 	var found *verdict.Verdict
 	err := stream.Replay(ctx, stream.ReplayConfig{
 		Connection: p.conn, Topic: rng.Topic, Partition: rng.Partition, Snapshots: p.snapshot,
-		NewEngine: new(siteBook).newEngine, From: rng.From, To: rng.To + 1,
+		NewEngine: newSiteBook().newEngine, From: rng.From, To: rng.To + 1,
 	}, func(_ *event.Event, _ verdict.Position, res stream.Result) {
 		out.Events++
 		for i := range res.Verdicts {

@@ -30,7 +30,7 @@ func Process(ctx context.Context, env Env) error {
 				return nil, err
 			}
 		}
-		p := &processor{role: r, conn: conn, feed: admin.NewFeed(r.clock.forget)}
+		p := &processor{role: r, conn: conn, feed: admin.NewFeed(r.clock.forget), sites: newSiteBook()}
 		if err := p.build(ctx); err != nil {
 			return nil, err
 		}
@@ -47,13 +47,13 @@ type processor struct {
 	groups   []*stream.Group
 	control  *stream.Publisher
 	snapshot *stream.Directory
-	sites    siteBook
+	sites    *siteBook
 }
 
 func (p *processor) build(ctx context.Context) error {
 	var err error
 	p.store = newTables(p.Env, p.metrics)
-	p.metrics.MustRegister(p.store.rejected)
+	p.metrics.MustRegister(p.store.rejected, p.sites)
 	// The store stays connected until the owners have handed over.
 	after, handedOver := context.WithCancel(context.WithoutCancel(ctx))
 	var owners sync.WaitGroup
@@ -96,6 +96,7 @@ func (p *processor) build(ctx context.Context) error {
 	}
 	p.group.Go(func() error { return tail.Run(ctx, p.follow) })
 	p.group.Go(func() error { return newAccounts(p).run(ctx) })
+	p.group.Go(func() error { return p.keepLessons(ctx) })
 	return p.routes()
 }
 
@@ -169,6 +170,8 @@ func (p *processor) report() admin.Report {
 	for _, topic := range slices.Sorted(maps.Keys(losses)) {
 		rep.Notes = append(rep.Notes, fmt.Sprintf("%d losses seen on %s (metrics tell the causes)", losses[topic], topic))
 	}
+	problems, notes := p.sites.alarms()
+	rep.Problems, rep.Notes = append(rep.Problems, problems...), append(rep.Notes, notes...)
 	if err := p.store.Err(); err != nil {
 		rep.Problems = append(rep.Problems, "store: "+err.Error())
 	}

@@ -66,7 +66,7 @@ func TestStatusSaysWhichDetectorsWorkAndWhichRolesAreMissing(t *testing.T) {
 }
 
 func TestStatusListsSitesWithTheirMaturity(t *testing.T) {
-	var book siteBook
+	book := newSiteBook()
 	e := book.newEngine(0)
 	ev := event.Event{ID: "r-1", Time: 1772000000e9, Site: "seen", Method: "GET", Path: "/", Status: 200}
 	e.Observe(&ev, verdict.Position{})

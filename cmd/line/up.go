@@ -251,7 +251,7 @@ func (u *up) endOrphan(part string) {
 	if err != nil || !strings.Contains(string(cmdline), "\x00"+part+"\x00") || !strings.Contains(string(cmdline), u.Config.Data) {
 		return // long gone; the number may be someone else's
 	}
-	u.Log.Info("an ingress outlived its supervisor, taking over from it", "pid", pid)
+	u.Log.Info("a part outlived its supervisor, taking over from it", "part", part, "pid", pid)
 	_ = syscall.Kill(pid, syscall.SIGTERM)
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
@@ -268,7 +268,8 @@ func (u *up) endOrphan(part string) {
 // the topics.
 func (u *up) startLog(ctx context.Context) error {
 	if len(u.Config.Kafka.Brokers) == 0 {
-		if err := u.part(ctx, supervise.Part{Name: "log", Args: []string{"child", "log", u.Config.Data}}); err != nil {
+		u.endOrphan("log") // one whose supervisor was killed is closing its files
+		if err := u.part(ctx, supervise.Part{Name: "log", Args: []string{"child", "log", u.Config.Data}, Leash: true}); err != nil {
 			return err
 		}
 	} else {

@@ -26,6 +26,7 @@ sites: [{name: shop, hosts: ["*"], upstream: %q, flows: shop.yaml}]
 enforce: {mode: enforce}
 collect: {ebpf: {enabled: "off"}}
 lookup: {asn: data/asn.tsv, verifiedBots: data/bots.tsv}
+process: {every: 2s}
 `
 
 // googlebot and its networks; 127.66 publishes, 127.67 only pretends.
@@ -97,6 +98,8 @@ func TestCaptureSettings(t *testing.T) {
 	t.Run("flow maps and session owners", func(t *testing.T) { flowReload(t, c) })
 	t.Run("look-ups", func(t *testing.T) { lookups(t, c) })
 	t.Run("allowed by hand", func(t *testing.T) { allowedByHand(t, c) })
+	t.Run("what was learned", func(t *testing.T) { learned(t, c) })
+	t.Run("the supervisor is killed", func(t *testing.T) { supervisorKilled(t, c) })
 	c.healthy(t)
 	c.stop(t)
 }
@@ -207,4 +210,43 @@ func allowedByHand(t *testing.T, c *captured) {
 	if n := scan(t, tool, 3000); n == scanned {
 		t.Error("nobody refuses the scanner once it is no longer allowed")
 	}
+}
+
+// learned: the engine's snapshots fill the table of baselines.
+func learned(t *testing.T, c *captured) {
+	t.Helper()
+	until(t, waitLong, "the route's rate is in the table", func() bool {
+		rows := c.sql(t, "SELECT max(observations) AS n, min(since) < now() AS past, any(baseline) AS version FROM baselines WHERE site = 'shop' AND key = 'GET /item/{id}' AND name = 'requests_per_hour'")
+		return len(rows) == 1 && fmt.Sprint(rows[0]["n"]) != "0" && fmt.Sprint(rows[0]["past"]) == "1" && strings.HasPrefix(fmt.Sprint(rows[0]["version"]), "b_")
+	})
+	for _, key := range []string{"site", "role:login"} {
+		if n := c.number(t, "SELECT count() AS n FROM baselines WHERE key = '"+key+"'"); n == 0 {
+			t.Errorf("nothing is known of %s", key)
+		}
+	}
+}
+
+// supervisorKilled: the log closes its files in order, and the next weir up on
+// the directory takes over at once, with everything.
+func supervisorKilled(t *testing.T, c *captured) {
+	t.Helper()
+	c.settled(t)
+	before := c.number(t, "SELECT count() AS n FROM events")
+	log := c.pid(t, "log")
+	if err := c.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-c.done
+	c.up(t, "-c", filepath.Join(c.dir, "weir.yaml"))
+	if alive(log) {
+		t.Error("the log of the killed supervisor is still there")
+	}
+	text, err := os.ReadFile(filepath.Join(c.data, "log", "log.log"))
+	if err != nil || strings.Count(string(text), `"log is closed"`) != 1 {
+		t.Errorf("the log did not close in order (%v):\n%s", err, text)
+	}
+	until(t, waitLong, "the rows are there", func() bool {
+		r := c.run(t, "sql", "SELECT count() AS n FROM events")
+		return r.code == 0 && c.number(t, "SELECT count() AS n FROM events") >= before
+	})
 }

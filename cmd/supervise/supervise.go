@@ -55,6 +55,10 @@ type Part struct {
 	// Outlive lets the part survive the death (not the stop) of the
 	// supervisor: the ingress goes on serving when all else is gone.
 	Outlive bool
+	// Leash gives the part a standard input that ends with the supervisor,
+	// instead of having it killed: it ends by itself, in order. A log that is
+	// killed has to be recovered.
+	Leash bool
 }
 
 // State is what is known of a part.
@@ -229,8 +233,15 @@ func (s *Supervisor) once(life context.Context, c *child, first chan<- error) er
 	// An own process group keeps a terminal's Ctrl-C from reaching the children
 	// before the supervisor stops them in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if !c.part.Outlive {
+	if !c.part.Outlive && !c.part.Leash {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	if c.part.Leash {
+		leash, err := cmd.StdinPipe() // nothing is ever written to it
+		if err != nil {
+			return fmt.Errorf("leash for %s: %w", c.part.Name, err)
+		}
+		defer func() { _ = leash.Close() }()
 	}
 	err = cmd.Start()
 	_ = notifyW.Close()
