@@ -104,7 +104,11 @@ type Explanation struct {
 type Replay struct {
 	Identical bool   `json:"identical"`
 	Snapshot  string `json:"snapshot"`
-	Events    int64  `json:"events"`
+	// Source is where the events came from: the log, or the table events once
+	// the log no longer holds them; then Missing says what the rows lack.
+	Source  string   `json:"source,omitempty"`
+	Missing []string `json:"missing,omitempty"`
+	Events  int64    `json:"events"`
 	// Difference is the first one, or why it cannot be recomputed.
 	Difference string `json:"difference,omitempty"`
 }

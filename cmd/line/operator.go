@@ -1,7 +1,6 @@
 package line
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/weirproject/weir/baseline"
 	"github.com/weirproject/weir/cmd/admin"
-	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/flow"
 	"github.com/weirproject/weir/stream/verdict"
@@ -155,58 +153,4 @@ func (o *operator) send(ctx context.Context, c *verdict.Control, done func(*verd
 		case <-tick.C:
 		}
 	}
-}
-
-// replay recomputes a verdict from the log and the newest snapshot before it.
-func (p *processor) replay(ctx context.Context, v *verdict.Verdict) *admin.Replay {
-	out := &admin.Replay{}
-	rng := v.Evidence.Range
-	if rng.Topic == "" || v.Bound == admin.BoundOperator {
-		out.Difference = "the verdict was added by hand: there is nothing to compute"
-		return out
-	}
-	out.Snapshot = fmt.Sprintf("%s/%d before offset %d", rng.Topic, rng.Partition, rng.From)
-	var found *verdict.Verdict
-	err := stream.Replay(ctx, stream.ReplayConfig{
-		Connection: p.conn, Topic: rng.Topic, Partition: rng.Partition, Snapshots: p.snapshot,
-		NewEngine: newSiteBook().newEngine, From: rng.From, To: rng.To + 1,
-	}, func(_ *event.Event, _ verdict.Position, res stream.Result) {
-		out.Events++
-		for i := range res.Verdicts {
-			if res.Verdicts[i].ID == v.ID && res.Verdicts[i].Revision == v.Revision {
-				c := res.Verdicts[i]
-				found = &c
-			}
-		}
-	})
-	switch {
-	case err != nil:
-		out.Difference = err.Error()
-	case found == nil:
-		out.Difference = fmt.Sprintf("the replay of offsets %d to %d gave no revision %d of it", rng.From, rng.To, v.Revision)
-	default:
-		out.Identical, out.Difference = sameVerdict(v, found)
-	}
-	return out
-}
-
-// sameVerdict compares canonical bytes; the sequence is the log's, not the
-// engine's.
-func sameVerdict(a, b *verdict.Verdict) (bool, string) {
-	x, y := *a, *b
-	x.Sequence, y.Sequence = 0, 0
-	p, err1 := json.Marshal(&x)
-	q, err2 := json.Marshal(&y)
-	if err := errors.Join(err1, err2); err != nil {
-		return false, err.Error()
-	}
-	if bytes.Equal(p, q) {
-		return true, ""
-	}
-	at := 0
-	for at < min(len(p), len(q)) && p[at] == q[at] {
-		at++
-	}
-	cut := func(s []byte) string { return string(s[max(0, at-20):min(len(s), at+40)]) }
-	return false, fmt.Sprintf("stored %q, recomputed %q", cut(p), cut(q))
 }

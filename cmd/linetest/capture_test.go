@@ -12,7 +12,7 @@ import (
 )
 
 // waitLong is for what takes a poll, a flush and an insert.
-const waitLong = 20 * time.Second
+const waitLong = 60 * time.Second
 
 // captured is a configuration whose files stand beside it.
 type captured struct {
@@ -76,7 +76,11 @@ func (c *captured) row(t *testing.T, r *reply) (role, account, flags, asn string
 	t.Helper()
 	var rows []map[string]any
 	until(t, waitLong, "the request is stored", func() bool {
-		rows = c.sql(t, "SELECT role, account, toString(flags) AS f, client_asn, country FROM requests WHERE id = '"+r.id()+"'")
+		out := c.run(t, "sql", "SELECT role, account, toString(flags) AS f, client_asn, country FROM requests WHERE id = '"+r.id()+"'", "-o", "json")
+		if out.code != 0 {
+			return false // the store may still be coming up
+		}
+		decode(t, out.stdout, &rows)
 		return len(rows) == 1
 	})
 	text := func(name string) string { return fmt.Sprint(rows[0][name]) }

@@ -78,7 +78,14 @@ func (g *global) printExplanation(cmd *cobra.Command, e *admin.Explanation) erro
 		if !r.Identical {
 			word = "NOT identical: " + r.Difference
 		}
-		_, _ = fmt.Fprintf(w, "replay: %s (snapshot %s, %d events)\n", word, r.Snapshot, r.Events)
+		from := ""
+		if r.Source != "" {
+			from = " of " + r.Source
+		}
+		_, _ = fmt.Fprintf(w, "replay: %s (snapshot %s, %d events%s)\n", word, r.Snapshot, r.Events, from)
+		for _, m := range r.Missing {
+			_, _ = fmt.Fprintf(w, "  missing: %s\n", m)
+		}
 	}
 	return nil
 }
