@@ -99,13 +99,11 @@ const maxLearnedRoutes = 200
 // document requests.
 var learnedShares, learnedPages = []learnedShare{
 	{"failure_share", feature.UrnFail},
-	{"familiar_failure_share", feature.UrnFailFamiliar},
 	{"strange_context_share", feature.UrnStrange},
 	{"unowned_software_share", feature.UrnUnowned},
 }, []learnedShare{
 	{"missing_share", feature.PageMissing},
 	{"new_path_share", feature.PageNew},
-	{"attack_share", feature.PageAttack},
 	{"unowned_software_share", feature.PageUnowned},
 }
 
