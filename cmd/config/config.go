@@ -226,7 +226,7 @@ type Keys struct {
 
 // Process is the processor.
 type Process struct {
-	Snapshots string   `yaml:"snapshots" doc:"directory or s3://bucket/prefix that all processors reach; default DATA/snapshots"`
+	Snapshots string   `yaml:"snapshots" doc:"directory that all processors reach; default DATA/snapshots"`
 	Every     Duration `yaml:"every" doc:"time between snapshots; a restart after a crash reads again at most this much, or 2,000,000 events"`
 }
 

@@ -64,8 +64,9 @@ func (c *Config) check() []*FileError {
 	if name, ok := strings.CutPrefix(c.Keys.Pseudonym, "env:"); ok && name == "" {
 		k.fault("keys.pseudonym", "env: names no variable")
 	}
-	if scheme, _, ok := strings.Cut(c.Process.Snapshots, "://"); ok && scheme != "s3" {
-		k.fault("process.snapshots", "%q is neither a directory nor s3://bucket/prefix", c.Process.Snapshots)
+	if scheme, _, ok := strings.Cut(c.Process.Snapshots, "://"); ok {
+		// Taken for a directory it would hold every processor's own snapshots.
+		k.fault("process.snapshots", "%s:// is not built yet: name a directory that all processors reach, such as a network file system", scheme)
 	}
 	k.positive("process.every", time.Duration(c.Process.Every))
 	return k.faults
