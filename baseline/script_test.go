@@ -116,6 +116,12 @@ func build(site string, t time.Time, id string, words map[string]string) *event.
 			if strings.Contains(v, "allowlisted") {
 				ev.Flags |= event.FlagAllowlisted
 			}
+			if strings.Contains(v, "reused") {
+				ev.Flags |= event.FlagSecretReused
+			}
+			if strings.Contains(v, "verified") {
+				ev.Flags |= event.FlagVerifiedBot
+			}
 		case "payload":
 			for i := range 8 {
 				if p := event.Payload(1 << i); strings.Contains(v, p.String()) {

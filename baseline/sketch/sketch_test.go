@@ -142,3 +142,28 @@ func TestStateRoundTripAndChecksum(t *testing.T) {
 		}
 	}
 }
+
+// TestRegression10OddKeysUseTheWholeTable: keys that end in one (hash|1) used
+// half of a table that was indexed by low bits: 8 million needless evictions.
+func TestRegression10OddKeysUseTheWholeTable(t *testing.T) {
+	tab := NewTable[uint64](1 << 14)
+	n := tab.Len() / 2
+	for i := range n {
+		tab.Get(Mix(uint64(i))|1, 1)
+	}
+	if got := tab.Evicted(); got > uint64(n/20) {
+		t.Errorf("%d of %d rows evicted from a half-full table", got, n)
+	}
+	sets, used := tab.Len()/ways, 0
+	for s := range sets {
+		for _, r := range tab.rows.Look(s*ways, ways) {
+			if r.Key != 0 {
+				used++
+				break
+			}
+		}
+	}
+	if used*100 < sets*80 {
+		t.Errorf("odd keys reach %d of %d sets", used, sets)
+	}
+}
