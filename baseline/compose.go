@@ -22,15 +22,12 @@ func milliBits(nats int32) verdict.Milli { return verdict.Milli(int64(nats) * 14
 func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, why string) verdict.Verdict {
 	v := verdict.Verdict{
 		ID: idText(c.Verdict), Revision: c.Revision, Site: s.name, Time: verdict.Time(in.Now), Expires: verdict.Time(c.Expires),
-		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(s, c, f), Bound: "model",
+		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(s, c, f),
 		Binds: e.groups(in, c), Engine: Version,
 		Baseline: s.baseline(),
 		Maturity: e.maturity(s, in),
 	}
-	nano, empirical := threat.FalsePositives(in.Site, int(c.Threat), c.Action)
-	if v.FalsePositiveBound = verdict.Nano(nano); empirical {
-		v.Bound = "empirical"
-	}
+	v.FalsePositiveBound, v.Bound = claim(in.Site, int(c.Threat), c.Action)
 	if c.Subject == threat.Actor {
 		v.Actor = "a_" + event.Hash(c.ID).String()
 	} else {

@@ -283,12 +283,6 @@ var attempts = func() (a [event.NumRoles]bool) {
 	return a
 }()
 
-// common are the roles that crowds act in at one time.
-var common = [event.NumRoles]bool{
-	event.RoleCartAdd: true, event.RoleReserve: true, event.RoleOrder: true, event.RoleVote: true, event.RoleLike: true,
-	event.RoleClick: true, event.RoleBid: true, event.RolePost: true,
-}
-
 // linking are the roles whose object links attempts: rare things that one tries.
 var linking = [event.NumRoles]bool{
 	event.RolePayAuth: true, event.RoleCouponApply: true, event.RolePayout: true, event.RoleTransfer: true,
@@ -305,7 +299,7 @@ func (e *Engine) request(in *feature.Input) {
 		ASN: uint64(k[event.KindASN]), Joint: uint64(k[event.KindClientFingerprint]), Fingerprint: uint64(k[event.KindFingerprint]),
 		Template: uint64(k[event.KindRequestTemplate]), Account: uint64(k[event.KindAccount]),
 		NewSession: uint64(in.Event.NewSession), NewDevice: uint64(in.Event.NewDevice),
-		Attempt: attempts[in.Role] && !in.Exempt, Role: uint8(in.Role), Common: common[in.Role],
+		Attempt: attempts[in.Role] && !in.Exempt, Role: uint8(in.Role), Common: in.Role != event.RoleLogin,
 		Mature: threat.Mature(in.Site, in.Sec, e.resolver.Owners(in.SiteIndex)),
 	}
 	if in.Site.Headers == 0 {

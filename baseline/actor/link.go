@@ -178,7 +178,7 @@ func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int3
 			continue
 		}
 		tag := uint32(sketch.Join(q.Joint, sketch.Join(q.Claimed, uint64(c.types))))
-		if c.types&strong == 0 && (a.settled(q.Now) || b.settled(q.Now)) {
+		if c.types&strong == 0 && (a.Settled(q.Now) || b.Settled(q.Now)) {
 			r.stats.Refused++
 			continue
 		}
@@ -189,10 +189,10 @@ func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int3
 	return i
 }
 
-// settled says that a visitor came back on a later day with its own cookie and
+// Settled says that a visitor came back on a later day with its own cookie and
 // was never joined with another: it has an identity to defend as an owner has,
 // though it never logged in.
-func (a *Actor) settled(now uint32) bool {
+func (a *Actor) Settled(now uint32) bool {
 	return a.Merges == 0 && a.Returned >= 2 && now-min(now, a.First) > 86400
 }
 

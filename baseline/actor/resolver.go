@@ -51,8 +51,9 @@ type Request struct {
 	Role uint8
 	// Attempt: the event tries something (log-in, payment, sign-up ...).
 	Attempt bool
-	// Common: the attempt is of a kind that many visitors make at one time (carts,
-	// holds, votes), so that its form alone links nobody.
+	// Common: the attempt is of a kind that owners of accounts need not have made
+	// in this form before (a sign-up, a hold, a payment), so that a form without
+	// owners links nobody whose program has some.
 	Common bool
 	// Mature: the site is known well enough that "nobody owns this" is evidence.
 	Mature bool

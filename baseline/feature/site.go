@@ -23,6 +23,8 @@ const (
 	UrnQuick
 	UrnSecret
 	UrnGroupFresh
+	// UrnReused: the secret failed with another account before.
+	UrnReused
 	// UrnChain: the actor's request before was less than 2 s earlier.
 	// UrnEdge: at the edge of the object's time (Input.Edge). UrnDirect: the
 	// actor has never fetched a page. UrnUnowned: software that no proved owner
@@ -38,7 +40,7 @@ const (
 // priors are Beta(a/10, b/10) of each urn, the cold-start expectation.
 var priors = [NumUrns][2]uint32{
 	UrnFail: {9, 50}, UrnObjectFresh: {6, 114}, UrnSwitch: {2, 100}, UrnMove: {4, 100}, UrnStrange: {30, 100},
-	UrnObjectFail: {9, 50}, UrnQuick: {5, 50}, UrnSecret: {50, 50}, UrnGroupFresh: {6, 114},
+	UrnObjectFail: {9, 50}, UrnQuick: {5, 50}, UrnSecret: {50, 50}, UrnGroupFresh: {6, 114}, UrnReused: {2, 100},
 	UrnChain: {10, 40}, UrnEdge: {5, 100}, UrnDirect: {5, 100}, UrnUnowned: {10, 100}, UrnHold: {20, 40},
 }
 

@@ -18,7 +18,8 @@ const (
 	// maxRaise bounds how far clean scores may raise a bar: one owner's broken
 	// client must not blind a detector.
 	maxRaise = 6000
-	// enoughClean episodes support an empirical bound of 1e-4 (rule of three).
+	// enoughClean episodes support an empirical bound of 1e-4 (rule of three); a
+	// bound of 1e-3 needs a tenth of them.
 	enoughClean = 30000
 )
 
@@ -85,7 +86,7 @@ func FalsePositives(site *feature.Site, detector int, a event.Action) (nano int6
 	case a >= event.ActionRateLimit:
 		theory, bar = 1000000, BarRateLimit
 	}
-	if site.Clean < enoughClean || bar < peakBase-200 {
+	if int64(site.Clean) < min(enoughClean, 3000000000/theory) || bar < peakBase-200 {
 		return theory, false
 	}
 	b := max(0, min(15, (bar-peakBase)/peakStep))

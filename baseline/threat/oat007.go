@@ -12,7 +12,8 @@ import (
 // strange places.
 //
 // Blind spots: offline cracking; a handful of guesses at a human pace; one secret
-// over many accounts, because secrets are hashed together with their account.
+// over many accounts from as many identities (only the collector sees that the
+// secret is the same, and says so for the failures that it remembers).
 type oat007 struct{}
 
 func (oat007) Facts() Facts {
@@ -20,7 +21,7 @@ func (oat007) Facts() Facts {
 		Threat: "OAT-007", Name: "Credential Cracking", Roles: identityRoles,
 		Parts: []string{
 			"failed_attempts", "distinct_secrets", "quick_attempts", "returned_targets",
-			"account_failures", "account_new_places",
+			"account_failures", "account_new_places", "one_secret_for_many_accounts",
 		},
 		Strongest: event.ActionBlock, Compares: "the site's own people who mistype: failures, changed secrets and pace given the attempts before",
 		Verb: "guessed secrets",
@@ -36,7 +37,12 @@ func (oat007) Observe(o *Observation) {
 	// A bounded list of accounts tried over and over; the counter of accounts
 	// says nothing of returns once it is nearly full.
 	returned := st.Switched && !st.NewObject && a.Objects.Bits() < 40
-	if st.Tries > 0 && (!st.Switched || returned || in.Guessed) {
+	spraying := st.Switched && reused(in)
+	if spraying {
+		p0 := in.Site.Urns[in.Role][feature.UrnReused].Share(0, 0)
+		o.Add(Actor, 6, sketch.LogLikelihood(true, 900000, p0), milli(a.Objects.Count()), 1000+int32(p0/1000))
+	}
+	if st.Tries > 0 && (!st.Switched || returned || spraying || in.Guessed) {
 		nats, want := o.Failure(st.N, st.Fail, 970000)
 		o.Add(Actor, 0, nats, milli(uint32(a.Fail)), int32(uint32(a.N)*uint32(want)))
 		quick := st.Gap >= 0 && st.Gap < 2000
@@ -68,6 +74,9 @@ func (oat007) Observe(o *Observation) {
 	}
 	o.spread(5)
 }
+
+// reused says that the secret of an attempt failed with another account before.
+func reused(in *feature.Input) bool { return in.Event.Flags&event.FlagSecretReused != 0 }
 
 func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {
 	in := o.In

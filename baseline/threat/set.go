@@ -303,6 +303,9 @@ func (s *Set) learn(in *feature.Input) {
 			u[feature.UrnMove].Learn(st.N-1, less(a.Move, st.Moved), st.Moved)
 			quick := st.Gap >= 0 && st.Gap < 2000
 			u[feature.UrnQuick].Learn(st.N-1, less(a.Quick, quick), quick)
+			if in.Secret != 0 && st.Switched {
+				u[feature.UrnReused].Learn(0, 0, reused(in))
+			}
 			if in.Secret != 0 && !st.Switched {
 				u[feature.UrnSecret].Learn(st.N-1, less(a.NewSecret, st.Changed), st.Changed)
 			}
