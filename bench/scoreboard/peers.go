@@ -3,6 +3,7 @@ package scoreboard
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/weirproject/weir/bench/traffic"
@@ -62,25 +63,37 @@ func newPeer(name string, acts func(*event.Event) bool) *peer {
 }
 
 // NewPeers makes the defences: a rate limit per address, an account lock-out,
-// and leaky buckets with the settings of CrowdSec's hub (http-generic-bf
-// capacity 5 leak 10 s; http-probing 10, 10 s on distinct 404 paths, here all;
-// http-crawl-non_statics 40, 0.5 s).
-func NewPeers() *Peers {
+// leaky buckets with the settings of CrowdSec's hub (http-generic-bf capacity 5
+// leak 10 s; http-probing 10, 10 s on distinct 404 paths, here all;
+// http-crawl-non_statics 40, 0.5 s), and an isolation forest.
+func NewPeers() *Peers { return &Peers{peers: defences(0)} }
+
+// begin gives the defences a site that they have not seen; the forest learns
+// until that time.
+func (p *Peers) begin(until int64) {
+	for i, fresh := range defences(until) {
+		p.peers[i].acts = fresh.acts
+	}
+}
+
+// siteAsset says that a request is for a sub-resource of the simulated sites.
+func siteAsset(ev *event.Event) bool {
+	return strings.HasPrefix(ev.Path, "/img/") || strings.HasPrefix(ev.Path, "/static/")
+}
+
+func defences(learnUntil int64) []*peer {
 	address := func(ev *event.Event) string { return ev.Client.String() }
 	failed := func(ev *event.Event) bool {
-		return ev.Method == "POST" && (ev.Status == 401 || ev.Status == 403) || ev.Status == 200 && ev.Method == "POST" && strings.Contains(ev.Path, "wp-login")
+		return ev.Method == http.MethodPost && (ev.Status == 401 || ev.Status == 403) || ev.Status == 200 && ev.Method == http.MethodPost && strings.Contains(ev.Path, "wp-login")
 	}
 	every := func(*event.Event) bool { return true }
-	asset := func(ev *event.Event) bool {
-		return strings.HasPrefix(ev.Path, "/img/") || strings.HasPrefix(ev.Path, "/static/")
-	}
 	crowdsec := []*peer{
 		leaky("", 5, 10, address, failed),
 		leaky("", 10, 10, address, func(ev *event.Event) bool { return ev.Status == 404 || ev.Status == 403 || ev.Status == 400 }),
-		leaky("", 40, .5, address, func(ev *event.Event) bool { return ev.Method == "GET" && !asset(ev) }),
+		leaky("", 40, .5, address, func(ev *event.Event) bool { return ev.Method == http.MethodGet && !siteAsset(ev) }),
 		leaky("", 1, 10, address, func(ev *event.Event) bool { return ev.Payload != 0 }),
 	}
-	return &Peers{peers: []*peer{
+	return []*peer{
 		leaky("60 requests a minute per address", 60, 1, address, every),
 		leaky("lock-out: 5 failures in 15 minutes per account", 5, 180, func(ev *event.Event) string {
 			if ev.Claimed == 0 {
@@ -95,7 +108,8 @@ func NewPeers() *Peers {
 			}
 			return act
 		}),
-	}}
+		newForest(learnUntil),
+	}
 }
 
 // Observe shows the peers one event with its label.
@@ -129,7 +143,8 @@ func (p *Peers) Write(w io.Writer, levels []string) error {
 	out.line("| beside it on the same traffic | %s | people's sessions hit per million (95 %%) |", strings.Join(levels, " | "))
 	out.line("|---|%s---|", strings.Repeat("---|", len(levels)))
 	for _, one := range p.peers {
-		row := "| " + one.name + " |"
+		var row strings.Builder
+		row.WriteString("| " + one.name + " |")
 		for _, level := range levels {
 			sum, n := 0.0, 0
 			for key, attempts := range one.attempts {
@@ -138,10 +153,10 @@ func (p *Peers) Write(w io.Writer, levels []string) error {
 					n++
 				}
 			}
-			row += fmt.Sprintf(" %.1f %% |", 100*sum/float64(max(1, n)))
+			fmt.Fprintf(&row, " %.1f %% |", 100*sum/float64(max(1, n)))
 		}
 		r := Rate(len(one.hit), len(one.sessions))
-		out.line("%s %.0f (%.0f to %.0f) |", row, r.Rate, r.Low, r.High)
+		out.line("%s %.0f (%.0f to %.0f) |", row.String(), r.Rate, r.Low, r.High)
 	}
 	return out.err
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sort"
+	"strconv"
 )
 
 // Row sums the campaigns of one threat and level.
@@ -99,6 +100,42 @@ func Mean(rows []Row, level string) (mean, worst float64, worstThreat string, ri
 	return mean / float64(max(1, n)), worst, worstThreat, float64(named) / float64(max(1, acted))
 }
 
+// MedianActed is the share acted on of a level's median campaign.
+func (t *Tally) MedianActed(level string) float64 {
+	var shares []float64
+	for _, c := range t.campaigns {
+		if c.Level == level && c.Attempts > 0 {
+			shares = append(shares, c.Acted())
+		}
+	}
+	return middle(shares)
+}
+
+// comparePoisoning writes what training with aged accounts gains an attacker.
+func comparePoisoning(w io.Writer, without, with *Tally) error {
+	p := &printer{w: w}
+	trained := map[string]Row{}
+	for _, r := range with.Rows() {
+		trained[r.Threat+r.Level] = r
+	}
+	p.line("\n## poisoning\n")
+	p.line("The campaigns of \"untrained\" again, after ten aged accounts of the attacker's have logged in with each campaign's own software from its")
+	p.line("own lines for three days, the last day and a half of them after weir was switched on.\n")
+	p.line("| threat | level | attempts | acted on untrained | acted on trained | blocked untrained | blocked trained |")
+	p.line("|---|---|---|---|---|---|---|")
+	var before, after float64
+	rows := without.Rows()
+	for _, r := range rows {
+		t := trained[r.Threat+r.Level]
+		before, after = before+r.Acted(), after+t.Acted()
+		p.line("| %s | %s | %d | %.1f %% | %.1f %% | %.1f %% | %.1f %% |", r.Threat, r.Level, r.Attempts, 100*r.Acted(), 100*t.Acted(),
+			100*float64(r.Blocked)/float64(max(1, r.Attempts)), 100*float64(t.Blocked)/float64(max(1, t.Attempts)))
+	}
+	n := float64(max(1, len(rows)))
+	p.line("\nMean: %.1f %% untrained, %.1f %% trained.", 100*before/n, 100*after/n)
+	return p.err
+}
+
 // Write writes the tables of one tally as Markdown.
 func (t *Tally) Write(w io.Writer) error {
 	p := &printer{w: w}
@@ -114,7 +151,7 @@ func (t *Tally) Write(w io.Writer) error {
 			}
 			block := "-"
 			if r.MedianBlock >= 0 {
-				block = fmt.Sprint(r.MedianBlock)
+				block = strconv.Itoa(r.MedianBlock)
 			}
 			acted := r.Challenged + r.Blocked
 			p.line("| %s | %s | %d | %d | %.1f %% | %.1f %% | %s | %s | %.0f %% | %.2f |", r.Threat, r.Level, r.Campaigns, r.Attempts, 100*r.Acted(),
@@ -123,7 +160,8 @@ func (t *Tally) Write(w io.Writer) error {
 		p.line("")
 		for _, level := range levels(rows) {
 			mean, worst, which, right := Mean(rows, level)
-			p.line("%s: mean over threats %.1f %% acted on, worst %.1f %% (%s), right threat named in %.0f %% of acted attempts.", level, 100*mean, 100*worst, which, 100*right)
+			p.line("%s: mean over threats %.1f %% acted on, worst %.1f %% (%s), median campaign %.1f %%, right threat named in %.0f %% of acted attempts.",
+				level, 100*mean, 100*worst, which, 100*t.MedianActed(level), 100*right)
 		}
 		p.line("")
 	}

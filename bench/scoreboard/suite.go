@@ -58,19 +58,27 @@ func (r Run) Play(t *Tally, o Options) error {
 	return nil
 }
 
+// siteName is what the run's site is called.
+func (r Run) siteName() string {
+	if r.Site == "blog" {
+		return "blog"
+	}
+	return "shop"
+}
+
 // line makes the run's site, and says how it is played.
 func (r Run) line() (*Line, func(scenario.Config, traffic.Sink) error, error) {
-	site, flows, play := "shop", []byte(traffic.ShopFlows), scenario.Shop
+	flows, play := []byte(traffic.ShopFlows), scenario.Shop
 	switch r.Site {
 	case "shop":
 	case "shop-log":
 		flows = nil
 	case "blog":
-		site, flows, play = "blog", nil, scenario.Blog
+		flows, play = nil, scenario.Blog
 	default:
 		return nil, nil, fmt.Errorf("site %q is not known, want shop, shop-log or blog", r.Site)
 	}
-	l, err := NewLine(site, flows)
+	l, err := NewLine(r.siteName(), flows)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,6 +95,11 @@ func (r Run) PlayPeers(p *Peers) error {
 	if err != nil {
 		return err
 	}
+	until := l.LearnUntil
+	if until == 0 {
+		until = scenario.FirstDay(r.Config).UnixNano() + 6*people.Hour
+	}
+	p.begin(until)
 	var x flow.Exchange
 	var ev event.Event
 	return play(r.Config, func(from *traffic.Exchange, label *traffic.Label) error {
@@ -154,6 +167,14 @@ func Suite(name string, size int) ([]Run, error) {
 		add("shop-log", "log-"+string(v), 70+i, size, 2, 0, v)
 		add("blog", "blog-"+string(v), 80+i, size, 2, 0, v, "all@0.1")
 	}
+	// The same campaigns twice: with and without an attacker who trains the site
+	// for three days with ten aged accounts per campaign.
+	for i := range 2 {
+		for _, v := range [...]struct{ title, aged string }{{"untrained", ""}, {"trained", "+10"}} {
+			add("shop", fmt.Sprintf("%s-%d", v.title, i), 90+i, min(size, 3000), 6, 2, people.Normal,
+				"all:evasive@5.2"+v.aged, "OAT-008:rotating@5.6"+v.aged)
+		}
+	}
 	for i := range 20 {
 		add("shop", fmt.Sprintf("rotating-%d", i), 100+i, min(size, 3000), 4, 2, people.Normal, "OAT-008:rotating@3.3")
 	}
@@ -216,6 +237,9 @@ func Report(w io.Writer, runs []Run, peers bool, o Options) error {
 				return err
 			}
 		}
+	}
+	if a, b := sections["untrained"], sections["trained"]; a != nil && b != nil {
+		return comparePoisoning(w, a.tally, b.tally)
 	}
 	return nil
 }

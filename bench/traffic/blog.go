@@ -3,6 +3,7 @@ package traffic
 import (
 	_ "embed"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -63,4 +64,4 @@ func (v *Visit) AuthorLogin(ok, attempt bool) {
 func (s *Site) SlugOf(k int) string { return s.Items[k%len(s.Items)].Slug }
 
 // Account is a name that looks like a path's user name.
-func (s *Site) Account(k int) string { return strings.ToLower(nouns[k%30]) + fmt.Sprint(k) }
+func (s *Site) Account(k int) string { return strings.ToLower(nouns[k%30]) + strconv.Itoa(k) }

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -198,7 +199,7 @@ func (b *Browser) value(name string, q *request) string {
 		if q.body == 0 {
 			return ""
 		}
-		return fmt.Sprint(q.body)
+		return strconv.Itoa(q.body)
 	case "sec-ch-ua":
 		return brands
 	case "sec-ch-ua-mobile":

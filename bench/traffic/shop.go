@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -111,7 +112,7 @@ func luhn(body string) string {
 		}
 		sum += d
 	}
-	return fmt.Sprint((10 - sum%10) % 10)
+	return strconv.Itoa((10 - sum%10) % 10)
 }
 
 func (v *Visit) outage() bool {
@@ -176,7 +177,7 @@ func (v *Visit) Login(user, password string, attempt bool) bool {
 	}
 	v.User = user
 	// A login gives a new session identifier, as applications should.
-	v.C.Session = fmt.Sprintf("%x", v.R.Uint64())
+	v.C.Session = strconv.FormatUint(v.R.Uint64(), 16)
 	c := call{
 		method: "POST", target: "/api/login", body: body, contentType: "application/json", xhr: true, status: 200, respBody: `{"ok":true}`, slow: slow, attempt: attempt,
 		respHeaders: []Header{{"Set-Cookie", "sid=" + v.C.Session + "; Path=/; HttpOnly"}, {"X-User", user}},
@@ -267,7 +268,7 @@ func (v *Visit) CheckoutStep(n int, attempt bool) {
 // Order places the order and returns its number.
 func (v *Visit) Order(attempt bool) string {
 	v.Site.orders++
-	id := fmt.Sprint(100000 + v.Site.orders)
+	id := strconv.Itoa(100000 + v.Site.orders)
 	v.json("POST", "/api/orders", `{"cart":"current"}`, 201, `{"order":"`+id+`"}`, 60, attempt)
 	return id
 }

@@ -34,9 +34,10 @@ const (
 // World is what a campaign finds outside itself.
 type World struct {
 	Site *traffic.Site
-	// Accounts is the number of accounts that people have.
-	Accounts int
-	Software *traffic.Software
+	// Accounts is the number of accounts that people have; Spare ones after them
+	// belong to nobody.
+	Accounts, Spare int
+	Software        *traffic.Software
 	// HomeAddr and CarrierAddr are addresses that people use at the time.
 	HomeAddr    func(r *traffic.Rand, t int64) netip.Addr
 	CarrierAddr func(r *traffic.Rand) netip.Addr
@@ -56,6 +57,11 @@ type Campaign struct {
 	Start  int64
 	// Attempts 0 is the level's default.
 	Attempts int
+	// Trainers are own accounts of the attacker, as old as the site, that log in
+	// and look around with the campaign's software from its lines, twice a day
+	// from TrainFrom until Start, so that both have proved owners.
+	Trainers  int
+	TrainFrom int64
 	// Name is the truth actor; default threat and level.
 	Name string
 }
@@ -103,17 +109,56 @@ func Plan(w *World, c Campaign) ([]traffic.Planned, error) {
 	}
 	b := &bot{World: w, c: c, r: traffic.NewRand(c.Seed, 11)}
 	b.base = b.r.Uint64()
+	var plan []traffic.Planned
 	switch c.Level {
 	case Plain:
-		return b.plain(a), nil
+		plan = b.plain(a)
 	case Evasive:
-		return b.evasive(a), nil
+		plan = b.evasive(a)
 	case Hard:
-		return b.hard(a), nil
+		plan = b.hard(a)
 	case Rotating:
-		return b.rotating(a), nil
+		plan = b.rotating(a)
+	default:
+		return nil, fmt.Errorf("level %q is not known, want plain, evasive, hard or rotating", c.Level)
 	}
-	return nil, fmt.Errorf("level %q is not known, want plain, evasive, hard or rotating", c.Level)
+	return append(b.train(), plan...), nil
+}
+
+// train plans the visits of the attacker's own aged accounts. They keep their
+// cookies, as a person does.
+func (b *bot) train() []traffic.Planned {
+	var plan []traffic.Planned
+	if len(b.faces) == 0 || b.Spare == 0 {
+		return nil
+	}
+	r := traffic.NewRand(b.c.Seed, 13)
+	for i := range b.c.Trainers {
+		account := b.Accounts + b.Spare - 1 - int(traffic.Mix(b.base, uint64(i))%uint64(b.Spare))
+		c := &traffic.Client{Browser: b.faces[i%len(b.faces)], Addr: b.lines[i%len(b.lines)]}
+		for at := b.c.TrainFrom; at < b.c.Start-int64(time.Hour); at += int64(8+r.IntN(8)) * int64(time.Hour) {
+			seed := r.Uint64()
+			plan = append(plan, traffic.Planned{Start: at, Run: func(emit func(traffic.Exchange, traffic.Label)) {
+				r := traffic.NewRand(seed, 14)
+				v := &traffic.Visit{Site: b.Site, C: c, R: r, Time: at, Emit: emit, Label: traffic.Label{
+					Class: traffic.Bot, Who: b.c.Name, Kind: "trainer", Threat: b.c.Threat, Level: string(b.c.Level), Session: 1000000 + i,
+				}}
+				v.Home()
+				v.Think(9, .6)
+				v.LoginPage()
+				v.Think(7, .5)
+				if v.Login(traffic.UserName(account), traffic.Password(account), false) {
+					for range 2 + r.IntN(4) {
+						v.ViewItem(b.Site.PopularItem(r), false)
+						v.Think(15, .8)
+					}
+					v.Logout()
+				}
+			}})
+		}
+	}
+	sort.SliceStable(plan, func(i, j int) bool { return plan[i].Start < plan[j].Start })
+	return plan
 }
 
 func (b *bot) attempts(a act, level, standard int) int {

@@ -136,7 +136,7 @@ func (b *bot) request(f logFamily, family string, image *traffic.Browser, at int
 	}}
 }
 
-func wordlist(b *bot, v *traffic.Visit, k int) {
+func wordlist(_ *bot, v *traffic.Visit, k int) {
 	t := guesses[(k*7)%len(guesses)]
 	if n := k / len(guesses); n > 0 {
 		t += fmt.Sprintf("%s%d", []string{"", "-old", ".bak", ".zip", "/config"}[n%5], n)
@@ -153,11 +153,11 @@ func readPosts(b *bot, v *traffic.Visit, k int) {
 	v.Raw("GET", traffic.PostPath(b.Site.SlugOf(i), i), 200, 12000, true)
 }
 
-func searchFlood(b *bot, v *traffic.Visit, k int) {
+func searchFlood(_ *bot, v *traffic.Visit, _ int) {
 	v.Raw("GET", fmt.Sprintf("/?s=%x", v.R.Uint32()), 200, 9000, true)
 }
 
-func enumerate(b *bot, v *traffic.Visit, k int) {
+func enumerate(_ *bot, v *traffic.Visit, k int) {
 	status := 404
 	if k%3 == 0 {
 		status = 200
@@ -165,7 +165,7 @@ func enumerate(b *bot, v *traffic.Visit, k int) {
 	v.Raw("GET", fmt.Sprintf("/download/%d", 4000+k), status, 700, true)
 }
 
-func formLogin(b *bot, v *traffic.Visit, k int) { v.AuthorLogin(false, true) }
+func formLogin(_ *bot, v *traffic.Visit, _ int) { v.AuthorLogin(false, true) }
 
 // readAnyPost reads without an order.
 func readAnyPost(b *bot, v *traffic.Visit, _ int) { readPosts(b, v, v.R.IntN(len(b.Site.Items))) }

@@ -2,6 +2,7 @@ package bots
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/weirproject/weir/bench/traffic"
@@ -168,7 +169,7 @@ func cardCracking(b *bot, v *traffic.Visit, k int) {
 		c.Expiry = fmt.Sprintf("%02d/%02d", 1+k%12, 27+k%5)
 	}
 	b.pause(v, 8)
-	v.Pay(fmt.Sprint(200000+k/60), c, 500, true)
+	v.Pay(strconv.Itoa(200000+k/60), c, 500, true)
 }
 
 func scraping(b *bot, v *traffic.Visit, k int) {
@@ -237,7 +238,7 @@ func expensive(b *bot, v *traffic.Visit, k int) {
 	v.Report(fmt.Sprintf("all%d", k), true)
 }
 
-func skewing(b *bot, v *traffic.Visit, k int) {
+func skewing(b *bot, v *traffic.Visit, _ int) {
 	b.pause(v, 4)
 	v.Vote(int(b.base%300), true)
 }

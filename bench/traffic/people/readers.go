@@ -90,15 +90,15 @@ func (p *Population) blogServices(day int64, d int) []traffic.Planned {
 	list := []service{
 		{
 			"monitor", "s-uptime", &traffic.Client{Browser: traffic.ServiceClient("UptimeRobot/2.0 (http://www.uptimerobot.com/)", ""), Addr: addr("216.144.250.150")}, Minute,
-			func(v *traffic.Visit, n int) { v.Raw("GET", "/", 200, 9000, false) },
+			func(v *traffic.Visit, _ int) { v.Raw("GET", "/", 200, 9000, false) },
 		},
 		{
 			"feed_reader", "s-feeds", &traffic.Client{Browser: traffic.ServiceClient("Feedly/1.0 (+http://www.feedly.com/fetcher.html; like FeedFetcher-Google)", ""), Addr: addr("198.51.100.90")}, 20 * Minute,
-			func(v *traffic.Visit, n int) { v.Raw("GET", "/feed.xml", 200, 30000, false) },
+			func(v *traffic.Visit, _ int) { v.Raw("GET", "/feed.xml", 200, 30000, false) },
 		},
 		{
 			"feed_reader", "s-tinyrss", &traffic.Client{Browser: traffic.ServiceClient("Tiny Tiny RSS/21.05 (https://tt-rss.org/)", ""), Addr: addr("198.51.100.91")}, 15 * Minute,
-			func(v *traffic.Visit, n int) { v.Raw("GET", "/feed.xml", 304, 0, false) },
+			func(v *traffic.Visit, _ int) { v.Raw("GET", "/feed.xml", 304, 0, false) },
 		},
 		{
 			"declared_bot", "s-search", &traffic.Client{Browser: traffic.ServiceClient("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", ""), Addr: addr("66.249.66.1")}, 12 * Minute,
@@ -115,7 +115,7 @@ func (p *Population) blogServices(day int64, d int) []traffic.Planned {
 		},
 		{
 			"link_previewer", "s-preview", &traffic.Client{Browser: traffic.ServiceClient("Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)", ""), Addr: addr("198.51.100.93")}, 25 * Minute,
-			func(v *traffic.Visit, n int) {
+			func(v *traffic.Visit, _ int) {
 				i := p.site.PopularItem(v.R)
 				v.Raw("GET", traffic.PostPath(p.site.SlugOf(i), i), 200, 12000, false)
 			},

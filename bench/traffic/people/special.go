@@ -191,11 +191,11 @@ func (p *Population) services(day int64, d int) []traffic.Planned {
 	list := []service{
 		{
 			"monitor", "s-uptime", &traffic.Client{Browser: traffic.ServiceClient("UptimeRobot/2.0 (http://www.uptimerobot.com/)", "t13d1011h1_61a7ad8aa9b6_3a8073edd8ef"), Addr: addr("216.144.250.150"), NoJar: true}, Minute,
-			func(v *traffic.Visit, n int) { v.Raw("GET", "/", 200, 9000, false) },
+			func(v *traffic.Visit, _ int) { v.Raw("GET", "/", 200, 9000, false) },
 		},
 		{
 			"monitor", "s-synthetic", &traffic.Client{Browser: traffic.ServiceClient("Blackbox Exporter/0.25.0", "t13d1311h1_6666aaaa2222_3a8073edd8ef"), Addr: addr("198.51.100.20"), NoJar: true}, 5 * Minute,
-			func(v *traffic.Visit, n int) {
+			func(v *traffic.Visit, _ int) {
 				v.Raw("GET", "/search?q=canary", 200, 9000, false)
 				v.Raw("GET", "/item/"+slug(3), 200, 9000, false)
 			},

@@ -43,8 +43,9 @@ type Config struct {
 	// Start is midnight of the first day (default 2026-03-02, a Monday).
 	Start time.Time
 	// Attacks are "THREAT:LEVEL", "all:LEVEL", each with "@DAYS" (a decimal
-	// number of days after Start) and "xN" (attempts) as options:
-	// "OAT-008:evasive@1.5x200". Without "@" they begin on the last third.
+	// number of days after Start), "xN" (attempts) and "+N" (aged accounts of the
+	// attacker's that train the site for up to four days before) as options:
+	// "OAT-008:evasive@1.5x200+5". Without "@" they begin on the last third.
 	Attacks []string
 	// Flash, Outage, SlowLogin and Release switch the site's own events on, on
 	// the last day.
@@ -116,7 +117,7 @@ func Shop(c Config, sink traffic.Sink) error {
 	}
 	population := people.New(pc, site)
 	world := &bots.World{
-		Site: site, Accounts: c.People, Software: population.Software(), HomeAddr: population.HomeAddr,
+		Site: site, Accounts: c.People, Spare: people.Accounts(c.People) - c.People, Software: population.Software(), HomeAddr: population.HomeAddr,
 		CarrierAddr: population.CarrierAddr, LotCloses: people.LotCloses,
 		NextDrop: func(t int64) (int, int64) {
 			for _, d := range pc.Drops {
@@ -145,11 +146,17 @@ func Shop(c Config, sink traffic.Sink) error {
 func (c *Config) campaigns(start int64) ([]bots.Campaign, error) {
 	var all []bots.Campaign
 	for _, text := range c.Attacks {
-		spec, attempts, _ := strings.Cut(text, "x")
+		spec, trainers, trained := strings.Cut(text, "+")
+		spec, attempts, _ := strings.Cut(spec, "x")
 		spec, day, placed := strings.Cut(spec, "@")
 		threat, level, _ := strings.Cut(spec, ":")
-		n, at := 0, float64(c.Days)*2/3
+		n, aged, at := 0, 0, float64(c.Days)*2/3
 		var err error
+		if trained {
+			if aged, err = strconv.Atoi(trainers); err != nil {
+				return nil, fmt.Errorf("attack %q: trainers %q is no number", text, trainers)
+			}
+		}
 		if attempts != "" {
 			if n, err = strconv.Atoi(attempts); err != nil {
 				return nil, fmt.Errorf("attack %q: attempts %q is no number", text, attempts)
@@ -166,9 +173,10 @@ func (c *Config) campaigns(start int64) ([]bots.Campaign, error) {
 		}
 		for i, t := range threats {
 			one := bots.Campaign{
-				Threat: t, Level: bots.Level(level), Seed: traffic.Mix(c.Seed, uint64(len(all)+1)), Attempts: n,
+				Threat: t, Level: bots.Level(level), Seed: traffic.Mix(c.Seed, uint64(len(all)+1)), Attempts: n, Trainers: aged,
 				Start: start + int64(at*float64(people.Day)) + int64(i)*17*people.Minute,
 			}
+			one.TrainFrom = max(start, one.Start-4*people.Day)
 			if _, err := bots.Plan(&bots.World{Site: &traffic.Site{}}, bots.Campaign{Threat: t, Level: "none"}); !strings.Contains(err.Error(), "level") {
 				return nil, fmt.Errorf("attack %q: %w", text, err)
 			}

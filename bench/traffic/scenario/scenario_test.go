@@ -73,7 +73,7 @@ func TestEveryThreatAtEveryLevel(t *testing.T) {
 
 func TestBlogFamilies(t *testing.T) {
 	attempts := map[string]int{}
-	err := Blog(Config{Seed: 9, People: 300, Days: 1, Attacks: []string{"all"}}, func(x *traffic.Exchange, l *traffic.Label) error {
+	err := Blog(Config{Seed: 9, People: 300, Days: 1, Attacks: []string{"all"}}, func(_ *traffic.Exchange, l *traffic.Label) error {
 		if l.Class == traffic.Bot {
 			attempts[l.Who]++
 		}

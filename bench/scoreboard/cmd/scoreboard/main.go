@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/weirproject/weir/bench/scoreboard"
@@ -49,6 +50,7 @@ func run(args []string, out io.Writer) error {
 	wrong := fs.Bool("wrong", false, "list people acted on, to standard error")
 	verdicts := fs.Bool("verdicts", false, "list verdicts above observe, to standard error")
 	decisions := fs.String("decisions", "", "a --decisions file of weir replay to score instead of running anything; needs -labels")
+	bound := fs.Int("bound", 0, "check false_positive_bound on so many clean sessions of -split, after what else runs")
 	labels := fs.String("labels", "", "the simulator's labels.ndjson for -decisions")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -57,7 +59,7 @@ func run(args []string, out io.Writer) error {
 		return files(out, *decisions, *labels)
 	}
 	if *path != "" && *suite == "" && *attacks == "" {
-		*suite, *peers = "test", true // as make scoreboard wants it
+		*suite, *peers, *bound, *split = "test", true, 1000000, "test" // as make scoreboard wants it
 	}
 	var o scoreboard.Options
 	if *wrong {
@@ -77,7 +79,7 @@ func run(args []string, out io.Writer) error {
 				runs = append(runs, r)
 			}
 		}
-	} else {
+	} else if *bound == 0 {
 		for i := range *seeds {
 			base, err := scenario.Split(*split).Seed(*seed + i)
 			if err != nil {
@@ -101,9 +103,40 @@ func run(args []string, out io.Writer) error {
 		}
 		out, done = f, f.Close
 	}
-	err := errors.Join(scoreboard.Report(out, runs, *peers, o), done())
+	err := scoreboard.Report(out, runs, *peers, o)
+	if err == nil && *bound > 0 {
+		err = claims(out, scenario.Split(*split), *bound)
+	}
+	err = errors.Join(err, done())
 	fmt.Fprintf(os.Stderr, "%d runs in %s\n", len(runs), time.Since(begin).Round(time.Millisecond))
 	return err
+}
+
+// claims checks the false positive bounds on clean sessions.
+func claims(out io.Writer, split scenario.Split, sessions int) error {
+	runs, err := scoreboard.BoundRuns(split, sessions)
+	if err != nil {
+		return err
+	}
+	begin, c := processor(), scoreboard.NewClaims()
+	for _, r := range runs {
+		if err := c.Play(r); err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Fprintf(out, "\n## bound\n\n%d clean sessions of split %q, %s of processor time.\n\n", c.Sessions, split, (processor() - begin).Round(time.Second)); err != nil {
+		return err
+	}
+	return c.Write(out)
+}
+
+// processor is the time that this process has used so far, user and system.
+func processor() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // files scores what weir replay has decided.
@@ -142,7 +175,9 @@ An attempt counts as acted on when the request itself was refused, challenged, s
 arrived. People are counted by session; normal, shifted and hostile populations are summed. Sections: quiet (five days after two of learning,
 with a release), storm (flash sale, outage, slow log-ins and a release in one day), plain, evasive and hard (all 21 threats at that level),
 first-day (no learning at all), rotating (400 log-ins, 12 accounts, 90 minutes, address, fingerprint and cookie changing), log (the shop as an
-access log without a map, no attack), blog (a site of which only an access log is known; the level is the attack's family).
+access log without a map, no attack), blog (a site of which only an access log is known; the level is the attack's family),
+untrained and trained (the same campaigns without and with aged accounts of the attacker's), bound (what verdicts claim as
+false_positive_bound beside what happened on clean sessions; one claim in forty would fail by chance).
 Sections of access logs count by address too: a source is found once one of its requests was acted on, and a benign address is
 hit in the same way. Real tools in a real site's log are scored by TestRealTools in bench/scoreboard.
 `, suite, suite, size)

@@ -2,6 +2,12 @@
 // combined access log, labels and the site's flow map.
 //
 //	go run ./traffic/cmd/traffic -people 5000 -days 4 -attacks all:plain,OAT-008:rotating -out /tmp/shop
+//
+// With -live it sends them instead, from addresses of 127.0.0.0/8, to an ingress
+// whose upstream is -origin:
+//
+//	bin/weir up --listen 127.0.0.1:8080 --upstream http://127.0.0.1:9000 --flows shop.yaml --mode enforce &
+//	go run ./traffic/cmd/traffic -days 1 -live http://127.0.0.1:8080 -origin 127.0.0.1:9000 -speed 600
 package main
 
 import (
@@ -36,15 +42,18 @@ func run(args []string) error {
 	n := fs.Int("people", 4000, "size of the population; about half a session each per day")
 	days := fs.Int("days", 3, "days of traffic")
 	variant := fs.String("population", "normal", "normal, shifted or hostile")
-	attacks := fs.String("attacks", "", "comma separated THREAT:LEVEL[@DAYS][xATTEMPTS]; THREAT may be all, LEVEL is plain, evasive, hard or rotating")
+	attacks := fs.String("attacks", "", "comma separated THREAT:LEVEL[@DAYS][xATTEMPTS][+TRAINERS]; THREAT may be all, LEVEL is plain, evasive, hard or rotating")
 	events := fs.String("events", "", "comma separated: flash, outage, slow, release (on the last day)")
 	logOnly := fs.Bool("log-only", false, "number the labels as a replay of the access log will: access.log:LINE")
-	out := fs.String("out", "", "directory to write to (required)")
+	out := fs.String("out", "", "directory to write to (this or -live is required)")
+	live := fs.String("live", "", "ingress to send to, http://127.x.x.x:PORT")
+	origin := fs.String("origin", "127.0.0.1:9000", "with -live: where to play the application, the ingress's upstream")
+	speed := fs.Float64("speed", 600, "with -live: seconds of simulated time in one second; 0: as fast as answers come")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if *out == "" {
-		return errors.New("-out is required: the directory to write to")
+	if (*out == "") == (*live == "") {
+		return errors.New("one of -out (the directory to write to) and -live (the ingress to send to) is required")
 	}
 	base, err := scenario.Split(*split).Seed(*seed)
 	if err != nil {
@@ -68,11 +77,14 @@ func run(args []string) error {
 			return fmt.Errorf("event %q is not known, want flash, outage, slow or release", e)
 		}
 	}
+	if *live != "" {
+		return drive(c, *site, *live, *origin, *speed)
+	}
 	return write(c, *site, *out, *logOnly)
 }
 
 func write(c scenario.Config, site, out string, logOnly bool) error {
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	if err := os.MkdirAll(out, 0o750); err != nil {
 		return err
 	}
 	w := &traffic.Writer{}
@@ -80,7 +92,7 @@ func write(c scenario.Config, site, out string, logOnly bool) error {
 	names := []string{"exchanges.ndjson", "access.log", "labels.ndjson"}
 	switch site {
 	case "shop":
-		if err := os.WriteFile(filepath.Join(out, "flows.yaml"), []byte(traffic.ShopFlows), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(out, "flows.yaml"), []byte(traffic.ShopFlows), 0o600); err != nil {
 			return err
 		}
 	case "blog":
