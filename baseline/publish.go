@@ -318,11 +318,14 @@ func (e *Engine) bindObject(in *feature.Input, c *threat.Case) bool {
 func anonymous(c *threat.Case) bool { return c.Members*2 < c.Count }
 
 // bindVisitor adds the session of somebody who came to an object under a verdict
-// and whom no proved owner's history speaks for: what the visit does next belongs
-// to the same campaign.
+// and of whom nothing is known, or who came with another's account from a strange
+// place: what the visit does next belongs to the same campaign. Where goods are
+// held it is never known of the visitor at hand: see Step.Visit.
 func (e *Engine) bindVisitor(in *feature.Input, c *threat.Case) bool {
 	session := in.Event.Keys[event.KindSession]
-	if session == 0 || c.Action < event.ActionChallenge || in.Resolution.Familiarity == actor.Familiar || in.Identity.Home != 0 ||
+	stranger := in.Fresh || in.Event.Keys[event.KindAccount] != 0 && in.Resolution.Familiarity != actor.Familiar
+	if session == 0 || c.Action < event.ActionChallenge || !stranger || in.Identity.Home != 0 ||
+		in.Role == event.RoleReserve || in.Role == event.RoleCartAdd ||
 		e.shared(in, actor.Session, uint64(session)) > 0 {
 		return false
 	}
