@@ -301,6 +301,9 @@ func (e *Engine) bindObject(in *feature.Input, c *threat.Case) bool {
 		}
 		in.Site.Try(b.With)
 		fresh := c.Bind(b)
+		if !threat.Mature(in.Site, in.Sec, e.resolver.Owners(in.SiteIndex)) {
+			return fresh // whose templates are whose is not known yet
+		}
 		for _, b.With = range in.Site.Tried {
 			if b.With != 0 {
 				fresh = c.Bind(b) || fresh

@@ -65,7 +65,7 @@ func (oat007) Observe(o *Observation) {
 	}
 	obj, ost := in.ByObject, &in.ObjectStep
 	switch {
-	case ost.Visit:
+	case ost.Visit && o.Mature(): // before, everybody is new
 		o.visitor(Object, 4)
 	case st.Known:
 		p0 := in.Site.Urns[in.Role][feature.UrnObjectFail].Share(ost.N, ost.Fail)
