@@ -53,7 +53,7 @@ sinks: [{name: siem, type: file, format: ocsf, path: %q}]
 	tool := newClient(t, w.listen, "127.69.0.2")
 	tool.header = http.Header{"User-Agent": {marker}, "Cookie": {"sid=plantedsession5c1e77; did=planteddevice9d02aa"}}
 	blocked := false
-	for i := 0; i < 60 && !blocked; i++ {
+	for i := 0; i < 5000 && !blocked; i++ { // the ingress answers dozens while one verdict is on its way
 		body := fmt.Sprintf(`{"user":"%d.planted.person@secret.example","password":"PlantedPassword8x"}`, i)
 		blocked = refused(tool.post(t, "/api/login?token=plantedquerytoken04", body).status)
 	}

@@ -93,7 +93,8 @@ type Plan struct {
 	Kills   int
 	Points  []string
 	MaxPass int
-	// Life bounds a life whose point is not reached, and timed ones.
+	// Life bounds a life whose point is not reached, and timed ones; a point that
+	// no life has ended at yet gets four times as long.
 	Life time.Duration
 	Seed uint64
 	// Victim makes the process for one life; its environment gets Env. In the
@@ -159,7 +160,11 @@ func (p *Plan) live(ctx context.Context, life int, random *rand.Rand, rep *Repor
 	crash := point
 	if life%3 != 2 {
 		point, limit = p.Points[(life-life/3)%len(p.Points)], p.Life
-		crash = fmt.Sprintf("%s:%d", point, 1+random.IntN(p.MaxPass))
+		pass := 1 + random.IntN(p.MaxPass)
+		if rep.ByPoint[point] == 0 {
+			pass, limit = 1, 4*p.Life // however slow the machine is, each point has its turn
+		}
+		crash = fmt.Sprintf("%s:%d", point, pass)
 	}
 	cmd := p.Victim()
 	cmd.Env = append(cmd.Environ(), Env+"="+crash)
