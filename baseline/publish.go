@@ -67,7 +67,7 @@ func (e *Engine) alsoNamed(in *feature.Input, touched []threat.Touched) {
 	for k := range touched {
 		t := touched[k].Facts.Threat
 		if touched[k].Case.Score() >= threat.BarRateLimit && !slices.Contains(v.Threats, t) {
-			v.Threats = append(v.Threats[:len(v.Threats):len(v.Threats)], t)
+			v.Threats = append(slices.Clip(v.Threats), t)
 		}
 	}
 	if len(v.Threats) == known {

@@ -2,6 +2,7 @@ package baseline
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"testing"
 	"time"
@@ -25,9 +26,7 @@ func stuff(n int, gap time.Duration, words func(i int) map[string]string, seen f
 			"role": "login", "path": "/api/login", "outcome": "failure", "secret": strconv.Itoa(i), "template": "tool",
 			"session": fmt.Sprint("bot", i), "newsession": fmt.Sprint("bot", i+1), "claimed": fmt.Sprint("user", i%12),
 		}
-		for k, v := range words(i) {
-			w[k] = v
-		}
+		maps.Copy(w, words(i))
 		ev := build("shop", now, fmt.Sprint("bot-", i), w)
 		r := e.Observe(ev, verdict.Position{Offset: int64(len(events) + i)})
 		seen(ev, r.Verdicts)
@@ -62,7 +61,7 @@ func TestWhatTheNextRequestNeedsIsPublishedAtOnce(t *testing.T) {
 		return map[string]string{"client": fmt.Sprint("proxy", i), "ua": fmt.Sprint("tool", i%40)}
 	}, func(ev *event.Event, vs []verdict.Verdict) {
 		g.apply(vs)
-		if act, _ := g.decide(ev); act >= event.ActionRateLimit {
+		if act := g.decide(ev); act >= event.ActionRateLimit {
 			acted++
 		} else if acted > 0 {
 			missed++

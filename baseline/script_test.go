@@ -38,8 +38,8 @@ func has(ev *event.Event, b verdict.Bind) bool {
 }
 
 // decide returns the strongest action in force for the event.
-func (g *gate) decide(ev *event.Event) (event.Action, []verdict.Threat) {
-	act, threats := event.ActionAllow, []verdict.Threat(nil)
+func (g *gate) decide(ev *event.Event) event.Action {
+	act := event.ActionAllow
 	for _, v := range g.list {
 		if v.Revoked || int64(v.Expires) < ev.Time || v.Action <= act {
 			continue
@@ -53,12 +53,12 @@ func (g *gate) decide(ev *event.Event) (event.Action, []verdict.Threat) {
 				hit = hit && !has(ev, b)
 			}
 			if hit {
-				act, threats = v.Action, v.Threats
+				act = v.Action
 				break
 			}
 		}
 	}
-	return act, threats
+	return act
 }
 
 func hash(kind, v string) event.Hash {
@@ -203,7 +203,7 @@ func (s *script) run(words []string) {
 }
 
 func (s *script) send(ev *event.Event) {
-	act, _ := s.g.decide(ev)
+	act := s.g.decide(ev)
 	s.acted = append(s.acted, act)
 	if act >= event.ActionRateLimit {
 		ev.Action, ev.Mode = act, event.ModeEnforce

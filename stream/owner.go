@@ -239,7 +239,9 @@ func (o *owner) live(ctx, all context.Context) {
 			o.take(all, &recs[i])
 			o.republish(all, recs[i].Time)
 		}
-		for len(recs) == 0 && ctx.Err() == nil && o.republish(all, time.Now()) {
+		more := len(recs) == 0
+		for more && ctx.Err() == nil {
+			more = o.republish(all, time.Now())
 		}
 		if len(recs) > 0 {
 			o.cfg.At("produced")

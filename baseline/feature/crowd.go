@@ -1,6 +1,7 @@
 package feature
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/weirproject/weir/baseline/actor"
@@ -113,7 +114,7 @@ func (in *Input) way(w Way) (arrived, joins bool) {
 	p, c := &in.Page, in.Conduct
 	switch w {
 	case WayReading:
-		return p.N == 1, p.N >= 1 && p.New && in.Event.Status < 400 && in.Event.Method == "GET"
+		return p.N == 1, p.N >= 1 && p.New && in.Event.Status < 400 && in.Event.Method == http.MethodGet
 	case WayMissing:
 		return p.N == 1, p.N >= 1 && p.Missing && c.StrayPaths*2 > c.Pages
 	case WayHammering:

@@ -77,7 +77,7 @@ func (oat005) Cap(o *Observation, s Subject) (event.Action, string) {
 	bare := in.Conduct.Assets == 0 && views != nil && views.Edge >= 3 && in.Conduct.Pages <= uint32(views.N)+2
 	polls := bare || views != nil && views.Edge >= 6 && views.Edge*2 >= views.N
 	early := carts != nil && carts.Edge > 0
-	if s == Actor && !(polls && early) && o.likePeople() && in.Identity.Settled(in.Sec) {
+	if s == Actor && (!polls || !early) && o.likePeople() && in.Identity.Settled(in.Sec) {
 		return event.ActionObserve, "somebody who has been here before wants it"
 	}
 	return roleCap(o, s, polls || early && (in.Chain || views != nil && views.Edge >= 2), "neither at the opening nor polling: somebody who wants it")

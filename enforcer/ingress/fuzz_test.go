@@ -309,6 +309,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("net/http refuses the answer: %v\n%q", err, out.out.Bytes())
 		}
 		body, err := io.ReadAll(got.Body)
+		_ = got.Body.Close() // its error is the read's
 		if got.StatusCode != res.status || !bytes.Equal(body, want) || (err != nil) != (c.broken && !c.untilClose) || got.Close != c.closing {
 			t.Fatalf("%d %q %v, close %v; want %d %q", got.StatusCode, body, err, got.Close, res.status, want)
 		}
