@@ -188,7 +188,7 @@ func startIngress(ctx context.Context, env *environment, listen, origin string) 
 		return nil, err
 	}
 	err = w.enforce.until(ctx, 30*time.Second, "answers", func() bool { return answers("http://"+listen+"/", http.StatusOK) })
-	if err == nil && !strings.Contains(w.enforce.log.String(), "verdicts_loaded="+strconv.Itoa(verdictsLoaded)) {
+	if err == nil && !strings.Contains(w.enforce.log.String(), `"verdicts_loaded":`+strconv.Itoa(verdictsLoaded)) {
 		err = fmt.Errorf("the enforcer does not say that it loaded the verdicts: %s", tail(w.enforce.log.String(), 400))
 	}
 	if err != nil {
