@@ -33,9 +33,6 @@ func (s *Shelf[V]) Get(key uint64, now uint32) (v *V, fresh bool) {
 // Delete frees the place of key; its value stays until the place is taken.
 func (s *Shelf[V]) Delete(key uint64) { s.index.Delete(key) }
 
-// Warm is Table.Warm.
-func (s *Shelf[V]) Warm(key uint64) uint64 { return s.index.Warm(key) }
-
 // Used is the number of places taken.
 func (s *Shelf[V]) Used() uint64 { return s.index.Used() }
 

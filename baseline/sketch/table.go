@@ -92,10 +92,6 @@ func (t *Table[V]) GetAt(key uint64, now uint32) (at int, fresh bool) {
 	return at + oldest, true
 }
 
-// Warm reads a key's row from memory, so that the look-ups of one event wait for
-// memory at the same time and not one after the other. The result means nothing.
-func (t *Table[V]) Warm(key uint64) uint64 { return t.rows.rows[t.set(key)].Key }
-
 // Delete frees the row of key.
 func (t *Table[V]) Delete(key uint64) {
 	if r := t.Find(key); r != nil {
