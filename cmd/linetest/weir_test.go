@@ -285,27 +285,40 @@ func (w *weir) healthy(t *testing.T) (st admin.Status) {
 // where no requests go on.
 func (w *weir) settled(t *testing.T) (st admin.Status) {
 	t.Helper()
+	left := "no status"
+	defer func() {
+		if left != "" {
+			t.Logf("left over: %s", left)
+		}
+	}()
 	until(t, 60*time.Second, "the line is healthy and has stored everything", func() bool {
 		var ok bool
-		st, ok = w.status(t)
-		if !ok || !st.Healthy {
-			return false
+		if st, ok = w.status(t); ok {
+			left = unsettled(&st)
 		}
-		for _, r := range st.Reports {
-			for _, l := range r.Lag {
-				if l.Records > 0 {
-					return false
-				}
-			}
-			for _, s := range r.Sources {
-				if s.Queued > 0 {
-					return false
-				}
-			}
-		}
-		return true
+		return ok && left == ""
 	})
 	return st
+}
+
+// unsettled says what a line still has to do, or what ails it.
+func unsettled(st *admin.Status) string {
+	if !st.Healthy {
+		return fmt.Sprintf("problems %+v", st.Problems)
+	}
+	for _, r := range st.Reports {
+		for _, l := range r.Lag {
+			if l.Records > 0 {
+				return fmt.Sprintf("%s lags: %+v", r.Part, l)
+			}
+		}
+		for _, s := range r.Sources {
+			if s.Queued > 0 {
+				return fmt.Sprintf("%s has queued: %+v", r.Part, s)
+			}
+		}
+	}
+	return ""
 }
 
 func decode(t *testing.T, text string, v any) {
