@@ -4,18 +4,17 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
 )
 
-// Way is one kind of conduct that crowds of addresses are watched for.
+// Way is one kind of conduct that crowds of addresses are watched for, on sites
+// of which only an access log is known.
 type Way uint8
 
 // The ways: reading one new document after the other, asking for missing paths,
 // asking for one route without pause, probing and payloads, log-ins that fail and
-// are not tried again. All but the last are for sites of which only an access
-// log is known.
+// are not tried again.
 const (
 	WayReading Way = iota
 	WayMissing
@@ -84,16 +83,13 @@ func Declared(agent string) bool {
 // muster finds the ways that the event's actor goes, counts its arrival, and
 // says in in.Crowd what a crowd that is there says about it.
 func (l *Layer) muster(in *Input) {
-	if in.Refused || Declared(in.Event.UserAgent) {
-		return
-	}
-	if in.Role == event.RoleLogin && in.Outcome != event.OutcomeNone && in.ActorStep.N == 0 {
-		l.login(in)
-	}
-	if in.Site.Headers != 0 {
+	if in.Refused || in.Site.Headers != 0 || Declared(in.Event.UserAgent) {
 		return
 	}
 	l.dress(in)
+	if in.Role == event.RoleLogin && in.Outcome != event.OutcomeNone && in.ActorStep.N == 0 {
+		l.login(in)
+	}
 	for w := range NumWays {
 		arrived, joins := in.way(w)
 		joins = joins && in.Naked
@@ -273,30 +269,25 @@ type Pending struct {
 
 const (
 	pendings = 256
-	// retrySeconds is how long somebody who failed may take to try again; who
-	// knows only a log waits longer, since a success is all that it shows.
-	retrySeconds    = 120
-	retryLogSeconds = 600
+	// retrySeconds is how long somebody who failed may take to succeed, which is
+	// all that a log shows of trying again.
+	retrySeconds = 600
 )
 
-// login counts an actor's first log-in: at once when it succeeded or the account
-// knows the place, else when it has shown what becomes of it.
+// login counts an actor's first log-in: at once when it succeeded, else when it
+// has shown what becomes of it.
 func (l *Layer) login(in *Input) {
 	s, at := in.Site, in.crowds()
 	client := uint64(in.Event.Keys[event.KindClient])
-	if in.Outcome != event.OutcomeFailure || in.Resolution.Familiarity == actor.Familiar {
+	if in.Outcome != event.OutcomeFailure {
 		s.arrive(&arrival{at, client, in.Sec}, WayLogin, false)
 		return
 	}
 	if s.Waiting == pendings {
 		l.settle(s, in.Sec) // the oldest is judged by what it has shown so far
 	}
-	due := in.Sec + retrySeconds
-	if s.Headers == 0 {
-		due = in.Sec + retryLogSeconds
-	}
 	s.Queue[(s.Head+s.Waiting)%pendings] = Pending{
-		ID: in.Identity.ID, Client: client, Due: due, Actor: in.Actor, At: [2]uint32{uint32(at[1]), uint32(at[2])},
+		ID: in.Identity.ID, Client: client, Due: in.Sec + retrySeconds, Actor: in.Actor, At: [2]uint32{uint32(at[1]), uint32(at[2])},
 	}
 	s.Waiting++
 }
@@ -308,17 +299,12 @@ func (l *Layer) retire(in *Input) {
 	}
 }
 
-// settle counts the oldest pending failure: it is one-shot when the same actor
-// has not come back, or on a log when it never succeeded and is still naked.
+// settle counts the oldest pending failure: it is one-shot when the actor has never
+// succeeded and is still naked.
 func (l *Layer) settle(s *Site, now uint32) {
 	p := s.Queue[s.Head]
 	s.Head, s.Waiting = (s.Head+1)%pendings, s.Waiting-1
 	st, c := l.Find(SubjectActor, p.ID, event.RoleLogin), l.Conduct(p.Actor)
-	lone := st != nil && st.Success == 0 && l.ActorKey(p.Actor) == p.ID
-	if s.Headers != 0 {
-		lone = lone && st.N == 1
-	} else {
-		lone = lone && c.Assets == 0 && c.Referred == 0
-	}
+	lone := st != nil && st.Success == 0 && l.ActorKey(p.Actor) == p.ID && c.Assets == 0 && c.Referred == 0
 	s.arrive(&arrival{[3]int{0, int(p.At[0]), int(p.At[1])}, p.Client, now}, WayLogin, lone)
 }
