@@ -58,11 +58,15 @@ type Enforcer struct {
 type policyInForce struct {
 	Policy
 	counters *ruleCounters
-	calls    atomic.Int64
-	retired  atomic.Bool
+	calls    atomic.Int64 // those inside, plus retired
 	drained  chan struct{}
 	once     sync.Once
 }
+
+// retired is added to the count of a policy that has been replaced. It is part
+// of the count because the last call to leave must see both in one step: a call
+// that left before the swap must not take it for drained while another is in.
+const retired = 1 << 62
 
 // hold enters the policy in force. The count is raised before it is checked
 // that the policy is still the one in force: either SwapPolicy sees the count,
@@ -79,8 +83,8 @@ func (e *Enforcer) hold() *policyInForce {
 }
 
 func (p *policyInForce) leave() {
-	if p.calls.Add(-1) == 0 && p.retired.Load() {
-		p.once.Do(func() { close(p.drained) })
+	if p.calls.Add(-1) == retired {
+		p.once.Do(func() { close(p.drained) }) // calls that come too late pass by here again
 	}
 }
 
@@ -147,8 +151,7 @@ func (e *Enforcer) SwapPolicy(p Policy) Policy {
 	e.reload.Lock()
 	defer e.reload.Unlock()
 	old := e.install(p)
-	old.retired.Store(true)
-	old.calls.Add(1) // so that one leave comes after retired was set
+	old.calls.Add(retired + 1)
 	old.leave()
 	<-old.drained
 	return old.Policy

@@ -39,6 +39,8 @@ type Group struct {
 
 	mu     sync.Mutex
 	owners map[int32]*owner
+	// ended forbids further owners: nobody would stop them.
+	ended bool
 	// notes are the committed offsets and metadata that the group answered last.
 	notes map[int32]committed
 }
@@ -74,7 +76,7 @@ func (g *Group) Run(ctx context.Context) error {
 	// Still a member: what is in memory is stored and committed before leaving.
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.StopTimeout)
 	defer cancel()
-	g.stopOwners(stop, g.owned(), err == nil)
+	g.stopOwners(stop, g.end(), err == nil)
 	if g.cfg.Leave {
 		g.leave(stop)
 	}
@@ -285,12 +287,17 @@ func (g *Group) takeOver(ctx context.Context, p int32, log logState, keeps reten
 	g.cfg.Log.Info("partition taken over", "topic", g.cfg.Topic, "partition", p, "engine", o.fold.next, "store", o.plan.store,
 		"announced", o.plan.firstTo, "end", log.end)
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended { // the group stopped while this was being prepared
+		return 0, errEnded
+	}
 	g.owners[p] = o
 	g.metrics.owned.WithLabelValues(g.cfg.Topic).Set(float64(len(g.owners)))
-	g.mu.Unlock()
-	o.start()
+	o.start() // under the lock: who finds it may stop it
 	return from, nil
 }
+
+var errEnded = errors.New("the group has stopped")
 
 func (g *Group) newOwner(p int32) *owner {
 	o := &owner{
@@ -385,14 +392,12 @@ func (g *Group) stopOwners(ctx context.Context, partitions []int32, graceful boo
 	wg.Wait()
 }
 
-func (g *Group) owned() []int32 {
+// end lets no partition be taken over any more and returns those that are owned.
+func (g *Group) end() []int32 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	ps := make([]int32, 0, len(g.owners))
-	for p := range g.owners {
-		ps = append(ps, p)
-	}
-	return ps
+	g.ended = true
+	return slices.Collect(maps.Keys(g.owners))
 }
 
 // leave ends a static membership at once instead of after SessionTimeout.
