@@ -36,7 +36,12 @@ grep -E '^arm64: skipped' "$log" || true
 grep -qE '^\s*--- SKIP|^arm64: skipped' "$log" || echo "  nothing"
 if [ $status != 0 ]; then
   echo "== failures in full"
-  grep -nE '^\s*--- FAIL|panic:|DATA RACE' "$log" | head -n 50
+  # Parallel tests mix their lines; "=== NAME" says whose the next ones are.
+  awk '/^=== /{split($3, part, "/"); name = part[1]}
+       /^--- (PASS|SKIP)/{delete said[$3]; next}
+       /^--- FAIL/{printf "%s\n%s", $0, said[$3]; delete said[$3]; next}
+       /^(ok|FAIL)\t/{if (/^FAIL/) printf "%s%s\n", said[""], $0; split("", said); name = ""; next}
+       !/^=== /{said[name] = substr(said[name] $0 "\n", length(said[name]) > 20000 ? 10000 : 1)}' "$log" | cut -c1-2000 | tail -n 400
 fi
 # The slow variants measure more than pass or fail: what they print is kept.
 if [ -n "${WEIR_E2E:-}" ]; then

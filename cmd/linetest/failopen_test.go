@@ -27,7 +27,7 @@ func (w *weir) blockedClient(t *testing.T, c *client, from string) string {
 	t.Helper()
 	var v struct{ ID string }
 	decode(t, w.ok(t, "verdicts", "add", "--client", from, "--action", "block", "--for", "1h", "--reason", "end to end test", "-o", "json"), &v)
-	until(t, 5*time.Second, "the added verdict blocks", func() bool { return c.get(t, "/item/1").status == http.StatusForbidden })
+	until(t, 30*time.Second, "the added verdict blocks", func() bool { return c.get(t, "/item/1").status == http.StatusForbidden })
 	return v.ID
 }
 
@@ -129,11 +129,11 @@ func TestFailOpen(t *testing.T) {
 		}
 	}
 	for _, pid := range pids {
-		until(t, 10*time.Second, fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
+		until(t, 30*time.Second, fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
 	}
 	<-w.done
 	p.more(t, 100)
-	until(t, 5*time.Second, "only the ingress is left", func() bool {
+	until(t, 30*time.Second, "only the ingress is left", func() bool {
 		left := processesBelow(w.data)
 		return len(left) == 1 && left[0] == ingress
 	})
@@ -141,7 +141,7 @@ func TestFailOpen(t *testing.T) {
 	// The next weir up takes over: the old ingress drains, a new one serves.
 	p.tolerant.Store(true)
 	took := w.up(t, args...)
-	until(t, 10*time.Second, "the old ingress has ended", func() bool { return !alive(ingress) })
+	until(t, 30*time.Second, "the old ingress has ended", func() bool { return !alive(ingress) })
 	p.tolerant.Store(false)
 	p.more(t, 20)
 	t.Logf("took over in %s", took.Round(time.Millisecond))
@@ -149,7 +149,7 @@ func TestFailOpen(t *testing.T) {
 	// The ingress's own restart: killed, it comes back with what it had saved.
 	p.tolerant.Store(true)
 	w.killPart(t, "enforce")
-	until(t, 10*time.Second, "the restarted ingress serves", func() bool {
+	until(t, 30*time.Second, "the restarted ingress serves", func() bool {
 		_, err := person.do(t.Context(), http.MethodGet, "/item/1", "", nil)
 		return err == nil
 	})

@@ -136,7 +136,7 @@ func TestReload(t *testing.T) {
 		if err := w.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		until(t, 10*time.Second, "weir up says "+want, func() bool { return strings.Contains(w.out.String(), want) })
+		until(t, 30*time.Second, "weir up says "+want, func() bool { return strings.Contains(w.out.String(), want) })
 	}
 	write("127.70.0.9", "")
 	w.up(t, "-c", cfg)
@@ -144,7 +144,7 @@ func TestReload(t *testing.T) {
 	w.blockedClient(t, c, "127.70.0.1")
 	write("127.70.0.1", "retention: {events: 20d}\n")
 	hangUp("reloaded: allowlists; only a restart changes retention.events")
-	until(t, 5*time.Second, "the allowlist is in force", func() bool { return c.get(t, "/item/1").status == http.StatusOK })
+	until(t, 30*time.Second, "the allowlist is in force", func() bool { return c.get(t, "/item/1").status == http.StatusOK })
 	write("127.70.0.9", "nosuch: 1\n")
 	hangUp("reload refused")
 	if r := c.get(t, "/item/1"); r.status != http.StatusOK {

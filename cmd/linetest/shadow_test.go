@@ -110,7 +110,7 @@ func TestShadow(t *testing.T) {
 	until(t, 20*time.Second, "the verdict is in force", func() bool {
 		id := probe.get(t, "/item/1").id()
 		var found bool
-		until(t, 5*time.Second, "the request is stored", func() bool {
+		until(t, 30*time.Second, "the request is stored", func() bool {
 			found = w.number(t, "SELECT count() AS n FROM decisions WHERE id = '"+id+"'") > 0
 			return found || w.number(t, "SELECT count() AS n FROM requests WHERE id = '"+id+"'") > 0
 		})

@@ -273,7 +273,7 @@ func (w *weir) killPart(t *testing.T, part string) {
 // healthy waits until all is well.
 func (w *weir) healthy(t *testing.T) (st admin.Status) {
 	t.Helper()
-	until(t, 60*time.Second, "the line is healthy", func() bool {
+	until(t, 3*time.Minute, "the line is healthy", func() bool {
 		var ok bool
 		st, ok = w.status(t)
 		return ok && st.Healthy
@@ -291,7 +291,7 @@ func (w *weir) settled(t *testing.T) (st admin.Status) {
 			t.Logf("left over: %s", left)
 		}
 	}()
-	until(t, 60*time.Second, "the line is healthy and has stored everything", func() bool {
+	until(t, 3*time.Minute, "the line is healthy and has stored everything", func() bool {
 		var ok bool
 		if st, ok = w.status(t); ok {
 			left = unsettled(&st)
