@@ -227,13 +227,13 @@ func compare(t *testing.T, name string, n int, log func() []string, seen func() 
 	}
 }
 
-// await polls until f holds or five seconds are over; the caller checks what
+// await polls until f holds or half a minute is over; the caller checks what
 // there is then.
 func await(t *testing.T, f func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for !f() {
 		select {
 		case <-tick.C:

@@ -92,7 +92,7 @@ func TestBadStart(t *testing.T) {
 					t.Errorf("no %q in: %s", want, r.stderr)
 				}
 			}
-			if took := time.Since(began); took > 20*time.Second {
+			if took := time.Since(began); took > time.Minute {
 				t.Errorf("took %s to say so", took)
 			}
 			if left := processesBelow(data); len(left) > 0 {

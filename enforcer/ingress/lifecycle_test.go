@@ -259,7 +259,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 			got, _ := io.ReadAll(br)
 			close(stop)
 			wg.Wait()
-			if d := time.Since(began); d > 3*time.Second {
+			if d := time.Since(began); d > 20*time.Second {
 				t.Errorf("cut off after %v", d)
 			}
 			if !strings.HasPrefix(string(got), tc.want) {

@@ -253,7 +253,7 @@ func TestHostileGuests(t *testing.T) {
 					t.Fatalf("%v, want %v", err, h.want)
 				}
 			}
-			if took := time.Since(begun); took > 2*time.Second { // 5 x 0.3 ms on a quiet machine
+			if took := time.Since(begun); took > 20*time.Second { // 5 x 0.3 ms on a quiet machine
 				t.Errorf("5 calls took %s", took)
 			}
 			if s := p.Stats(); s.Failures != 5 || s.Idle != s.Instances || (s.FuelOuts == 5) != (h.want == wasm.ErrFuel) { //nolint:errorlint // the table's own value
