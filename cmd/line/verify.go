@@ -82,10 +82,7 @@ func (v *verifier) verified(client netip.Addr, rule *config.BotRule) bool {
 	q := question{client.Unmap().WithZone(""), rule}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	a, ok := v.young[q]
-	if !ok {
-		a = v.aging[q]
-	}
+	a := v.known(q)
 	if a.asking || v.clock().Before(a.until) {
 		return a.genuine
 	}
@@ -97,6 +94,14 @@ func (v *verifier) verified(client netip.Addr, rule *config.BotRule) bool {
 		v.checks.WithLabelValues("dropped").Inc()
 	}
 	return a.genuine
+}
+
+// known returns the last answer; the caller holds mu.
+func (v *verifier) known(q question) answer {
+	if a, ok := v.young[q]; ok {
+		return a
+	}
+	return v.aging[q]
 }
 
 // keep notes an answer; the caller holds mu.
@@ -139,7 +144,7 @@ func (v *verifier) settle(ctx context.Context, q question) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err != nil { // name servers that are away make no impostors
-		a.genuine = v.young[q].genuine
+		a.genuine = v.known(q).genuine
 	}
 	v.keep(q, a)
 }
