@@ -1,10 +1,12 @@
 package scoreboard
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"math"
-	"sort"
+	"slices"
 	"strconv"
 
 	"github.com/weirproject/weir/baseline"
@@ -203,21 +205,9 @@ func (c *Claims) Broken(stale bool) []string {
 }
 
 func (c *Claims) keys() []claim {
-	var all []claim
-	for k := range c.rows {
-		all = append(all, k)
-	}
-	sort.Slice(all, func(i, j int) bool {
-		a, b := all[i], all[j]
-		if a.threat != b.threat {
-			return a.threat < b.threat
-		}
-		if a.action != b.action {
-			return a.action < b.action
-		}
-		return a.kind < b.kind
+	return slices.SortedFunc(maps.Keys(c.rows), func(a, b claim) int {
+		return cmp.Or(cmp.Compare(a.threat, b.threat), cmp.Compare(a.action, b.action), cmp.Compare(a.kind, b.kind))
 	})
-	return all
 }
 
 // Statement is what shadow mode may say of a policy after so many clean

@@ -9,8 +9,9 @@
 package scoreboard
 
 import (
+	"cmp"
+	"maps"
 	"slices"
-	"sort"
 
 	"github.com/weirproject/weir/bench/traffic"
 )
@@ -189,21 +190,9 @@ func itoa(n int) string {
 
 // Campaigns lists the campaigns by threat, level and name.
 func (t *Tally) Campaigns() []*Campaign {
-	var all []*Campaign
-	for _, c := range t.campaigns {
-		all = append(all, c)
-	}
-	sort.Slice(all, func(i, j int) bool {
-		a, b := all[i], all[j]
-		if a.Threat != b.Threat {
-			return a.Threat < b.Threat
-		}
-		if a.Level != b.Level {
-			return a.Level < b.Level
-		}
-		return a.Name < b.Name
+	return slices.SortedFunc(maps.Values(t.campaigns), func(a, b *Campaign) int {
+		return cmp.Or(cmp.Compare(a.Threat, b.Threat), cmp.Compare(a.Level, b.Level), cmp.Compare(a.Name, b.Name))
 	})
-	return all
 }
 
 // Kinds lists the classes of people and services; the first is all people.
@@ -237,7 +226,7 @@ func (t *Tally) Kinds() []Kind {
 	for _, k := range by {
 		all = append(all, *k)
 	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
+	slices.SortFunc(all, func(a, b Kind) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
 
