@@ -42,7 +42,7 @@ func ServeUnix(ctx context.Context, path string, h http.Handler) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, ln, h)
+	return Serve(ctx, ln, h)
 }
 
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {
@@ -81,10 +81,11 @@ func ServeTCP(ctx context.Context, addr string, h http.Handler, ready func(net.A
 		return fmt.Errorf("admin listener: %w (choose another with --admin ADDR or admin.listen)", err)
 	}
 	ready(ln.Addr())
-	return serve(ctx, ln, ReadOnly(h))
+	return Serve(ctx, ln, ReadOnly(h))
 }
 
-func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
+// Serve serves h on ln, which it closes, until ctx ends.
+func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	srv := &http.Server{
 		Handler:           http.MaxBytesHandler(h, maxBodyBytes),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -154,6 +155,24 @@ func JSON(w http.ResponseWriter, v any, err error) {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v) // the peer is gone when this fails
+}
+
+// Decode reads a request's JSON body into v: one value, no unknown fields. Its
+// errors carry the status; bodies above maxBodyBytes give 413.
+func Decode(r *http.Request, v any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	err := dec.Decode(v)
+	if err == nil && dec.More() {
+		err = errors.New("more than one value")
+	}
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return Errorf(http.StatusRequestEntityTooLarge, "request: more than %d bytes", large.Limit)
+	}
+	if err != nil {
+		return Errorf(http.StatusBadRequest, "request: %w", err)
+	}
+	return nil
 }
 
 // Error is an error with an HTTP status.

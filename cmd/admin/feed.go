@@ -23,6 +23,11 @@ const (
 	feedQueue = 1 << 10
 	// feedHeartbeat keeps idle connections alive through proxies.
 	feedHeartbeat = 15 * time.Second
+	// feedPatience is how long a subscriber waits for a feed that still reads what
+	// stood on the topic; then it is told to come again.
+	feedPatience = 10 * time.Second
+	// feedWrite bounds one write to a subscriber that does not read.
+	feedWrite = 30 * time.Second
 	// maxInForce bounds the verdicts held; past it the one that ends first goes.
 	maxInForce = 1 << 20
 )
@@ -38,6 +43,9 @@ type Feed struct {
 	offsets     map[int32]int64 // last offset seen per partition
 	history     []entry
 	subscribers map[chan entry]struct{}
+
+	current chan struct{} // closed once what stood on the topic has been added
+	once    sync.Once
 }
 
 type entry struct {
@@ -51,8 +59,22 @@ type entry struct {
 func NewFeed(now func() time.Time) *Feed {
 	return &Feed{
 		now: now, inForce: map[string]*verdict.Verdict{}, offsets: map[int32]int64{},
-		subscribers: map[chan entry]struct{}{},
+		subscribers: map[chan entry]struct{}{}, current: make(chan struct{}),
 	}
+}
+
+// Current tells the feed that it has been given everything that stood on the
+// topic. Before, it serves nobody: a snapshot of half the topic would make an
+// enforcer drop the other half.
+func (f *Feed) Current() { f.once.Do(func() { close(f.current) }) }
+
+// Rewind tells the feed that a partition lost its end and gives its offsets
+// again; those who had seen more get a snapshot.
+func (f *Feed) Rewind(partition int32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.offsets, partition)
+	f.history = slices.DeleteFunc(f.history, func(e entry) bool { return e.partition == partition })
 }
 
 // Add takes the verdict that stands at an offset of a partition of
@@ -154,6 +176,24 @@ func parseVector(s string) (map[int32]int64, error) {
 	return out, nil
 }
 
+// Behind counts the records between how far somebody has come and how far the
+// feed is, both as ids of the feed.
+func Behind(newest, seen string) (records int64) {
+	to, err1 := parseVector(newest)
+	from, err2 := parseVector(seen)
+	if err1 != nil {
+		return -1
+	}
+	for p, offset := range to {
+		at := int64(-1)
+		if o, ok := from[p]; ok && err2 == nil {
+			at = o
+		}
+		records += max(0, offset-at)
+	}
+	return records
+}
+
 // subscribe returns what a subscriber that has seen since must get first, and
 // the channel of what follows. snapshot says that the history does not reach
 // back that far (or since is nil).
@@ -163,20 +203,30 @@ func (f *Feed) subscribe(since map[int32]int64) (first []entry, snapshot bool, v
 	live = make(chan entry, feedQueue)
 	f.subscribers[live] = struct{}{}
 	if since != nil {
+		seen := func(p int32) int64 {
+			if o, ok := since[p]; ok {
+				return o
+			}
+			return -1 // of a partition that has spoken since, nothing
+		}
 		missing := false
 		oldest := map[int32]int64{}
 		for _, e := range f.history {
 			if _, ok := oldest[e.partition]; !ok {
 				oldest[e.partition] = e.offset
 			}
-			if e.offset > since[e.partition] {
+			if e.offset > seen(e.partition) {
 				first = append(first, e)
 			}
 		}
 		for p, last := range f.offsets {
-			seen, known := since[p]
-			if o, ok := oldest[p]; last > seen && (!ok || known && o > seen+1) || seen > last {
+			if o, ok := oldest[p]; last > seen(p) && (!ok || o > seen(p)+1) || seen(p) > last {
 				missing = true
+			}
+		}
+		for p := range since {
+			if _, known := f.offsets[p]; !known {
+				missing = true // what it has seen there is gone
 			}
 		}
 		if !missing {
@@ -193,6 +243,25 @@ func (f *Feed) subscribe(since map[int32]int64) (first []entry, snapshot bool, v
 	return first, true, f.vector(), live
 }
 
+// behind counts the verdicts that somebody who has come as far as vector still
+// has to get, and says how far the feed is.
+func (f *Feed) behind(vector string) (verdicts int, newest string) {
+	since, err := parseVector(vector)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		return len(f.inForce), f.vector()
+	}
+	for i := len(f.history) - 1; i >= 0; i-- {
+		e := &f.history[i]
+		if o, ok := since[e.partition]; ok && e.offset <= o {
+			continue
+		}
+		verdicts++
+	}
+	return verdicts, f.vector()
+}
+
 func (f *Feed) unsubscribe(ch chan entry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -207,6 +276,12 @@ func (f *Feed) unsubscribe(ch chan entry) {
 // client had asked to resume), "verdict" is one verdict. Each id is a vector of
 // offsets, opaque to clients, to be sent back as Last-Event-ID.
 func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.stream(w, r, nil, func(string) {})
+}
+
+// stream is ServeHTTP that ends when ended is closed and tells sent how far the
+// subscriber has come.
+func (f *Feed) stream(w http.ResponseWriter, r *http.Request, ended <-chan struct{}, sent func(vector string)) {
 	var since map[int32]int64
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		var err error
@@ -215,47 +290,84 @@ func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	select {
+	case <-f.current:
+	case <-r.Context().Done():
+		return
+	case <-time.After(feedPatience):
+		JSON(w, nil, Errorf(http.StatusServiceUnavailable, "the feed still reads what stands on the log: come again"))
+		return
+	}
 	first, snapshot, vector, live := f.subscribe(since)
 	defer f.unsubscribe(live)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	out := http.NewResponseController(w)
+	out := &subscriber{ResponseController: http.NewResponseController(w), w: w, sent: sent}
 	if snapshot {
 		if since != nil {
-			_, _ = fmt.Fprint(w, "event: gap\ndata: {}\n\n")
+			out.printf("event: gap\ndata: {}\n\n")
 		}
-		_, _ = fmt.Fprint(w, "event: snapshot\ndata: {}\n\n")
+		out.printf("event: snapshot\ndata: {}\n\n")
+	} else {
+		sent(r.Header.Get("Last-Event-ID"))
 	}
 	for _, e := range first {
-		send(w, e)
+		out.verdict(e)
 	}
 	if snapshot {
 		// Only here, so that a client cut off in between asks for all of it again.
-		_, _ = fmt.Fprintf(w, "event: snapshot-end\nid: %s\ndata: {}\n\n", vector)
+		out.printf("event: snapshot-end\nid: %s\ndata: {}\n\n", vector)
+		sent(vector)
 	}
 	beat := time.NewTicker(feedHeartbeat)
 	defer beat.Stop()
-	for {
-		if out.Flush() != nil {
-			return
-		}
+	for out.flush() {
 		select {
 		case <-r.Context().Done():
 			return
+		case <-ended:
+			return
 		case <-beat.C:
-			_, _ = fmt.Fprint(w, ": still here\n\n")
+			out.printf(": still here\n\n")
 		case e, ok := <-live:
 			if !ok {
 				return
 			}
-			send(w, e)
+			out.verdict(e)
 		}
 	}
 }
 
-func send(w http.ResponseWriter, e entry) {
-	if e.vector != "" {
-		_, _ = fmt.Fprintf(w, "id: %s\n", e.vector)
+// subscriber writes to one connection until a write fails or takes too long.
+type subscriber struct {
+	*http.ResponseController
+	w    http.ResponseWriter
+	sent func(vector string)
+	err  error
+}
+
+func (s *subscriber) printf(format string, args ...any) {
+	if s.err != nil {
+		return
 	}
-	_, _ = fmt.Fprintf(w, "event: verdict\ndata: %s\n\n", e.data)
+	// Not every connection has deadlines; those of the listeners have.
+	_ = s.SetWriteDeadline(time.Now().Add(feedWrite))
+	_, s.err = fmt.Fprintf(s.w, format, args...)
+}
+
+func (s *subscriber) verdict(e entry) {
+	if e.vector != "" {
+		s.printf("id: %s\n", e.vector)
+	}
+	s.printf("event: verdict\ndata: %s\n\n", e.data)
+	if e.vector != "" && s.err == nil {
+		s.sent(e.vector)
+	}
+}
+
+func (s *subscriber) flush() bool {
+	if s.err == nil {
+		s.err = s.Flush()
+	}
+	return s.err == nil
 }

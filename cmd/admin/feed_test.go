@@ -71,6 +71,7 @@ func follow(t *testing.T, f *Feed, lastID string) func(n int) []string {
 func TestFeed(t *testing.T) {
 	fill := func(n int) *Feed {
 		f := NewFeed(func() time.Time { return noon })
+		f.Current()
 		for i := range n {
 			f.Add(int32(i%2), int64(i/2), sample(fmt.Sprintf("v%d", i), 1, time.Hour))
 		}
@@ -104,6 +105,32 @@ func TestFeed(t *testing.T) {
 	t.Run("one from the future (the log was replaced) gets a snapshot", func(t *testing.T) {
 		next := follow(t, fill(1), "0:77")
 		expect(t, next(2), "gap", "snapshot")
+	})
+	t.Run("one that resumes gets the first verdict of a partition that was silent before", func(t *testing.T) {
+		next := follow(t, fill(2), "0:0")
+		expect(t, next(1), "verdict 0:0,1:0 v1/1")
+	})
+	t.Run("one that saw what a partition has lost gets a snapshot", func(t *testing.T) {
+		f := fill(4)
+		f.Rewind(1)
+		expect(t, follow(t, f, "0:1,1:1")(2), "gap", "snapshot")
+		f.Add(1, 0, sample("new", 1, time.Hour))
+		if f.Get("new") == nil {
+			t.Error("an offset that is given again was taken for a repeat")
+		}
+	})
+	t.Run("nobody is served half a topic", func(t *testing.T) {
+		f := NewFeed(func() time.Time { return noon })
+		f.Add(0, 0, sample("a", 1, time.Hour))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		early := httptest.NewRecorder()
+		f.ServeHTTP(early, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+		if early.Body.Len() > 0 {
+			t.Errorf("before the topic was read: %q", early.Body)
+		}
+		f.Current()
+		expect(t, follow(t, f, "")(3), "snapshot", "verdict a/1", "snapshot-end 0:0")
 	})
 	t.Run("revoked and ended verdicts are not in force", func(t *testing.T) {
 		f := fill(2)

@@ -17,6 +17,8 @@ type Report struct {
 	Sites   []Site   `json:"sites,omitempty"`
 	// Verdicts in force, where the part knows.
 	Verdicts int `json:"verdicts_active,omitempty"`
+	// Enforcer is what an ingress says of its verdicts.
+	Enforcer *Enforcer `json:"enforcer,omitempty"`
 }
 
 // Source is the account of one source of events: Produced = Delivered + the sum

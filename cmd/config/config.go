@@ -126,6 +126,15 @@ type Enforce struct {
 	BodyLimit      Size           `yaml:"bodyLimit" doc:"largest request body" reload:"yes"`
 	Timeouts       Timeouts       `yaml:"timeouts" doc:"time limits"`
 	StaleAfter     Duration       `yaml:"staleAfter" doc:"a verdict feed older than this counts as absent for fail: closed" reload:"yes"`
+	Feed           FeedClient     `yaml:"feed" doc:"where an ingress that does not read the log gets verdicts"`
+}
+
+// FeedClient is where an ingress on another machine gets its verdicts instead of
+// from the log.
+type FeedClient struct {
+	URL string `yaml:"url" doc:"https://HOST:PORT of the processor's feed.listen; empty reads verdicts from the log"`
+	Key string `yaml:"key" doc:"key that weir enforcers add printed" secret:"yes"`
+	CA  string `yaml:"ca" doc:"file with the authorities to trust; default the system's"`
 }
 
 // ServerTLS is a server's certificate.

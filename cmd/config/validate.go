@@ -204,10 +204,37 @@ func (c *Config) checkEnforce(k *checker) {
 	k.positive("enforce.timeouts.idle", time.Duration(e.Timeouts.Idle))
 	k.positive("enforce.timeouts.upstream", time.Duration(e.Timeouts.Upstream))
 	k.positive("enforce.staleAfter", time.Duration(e.StaleAfter))
+	e.Feed.check(k)
 	if e.ClientHeader != "" && len(e.TrustedProxies) == 0 {
 		k.fault("enforce.clientHeader", "is honoured from trusted proxies only: name them in enforce.trustedProxies")
 	}
 }
+
+func (f *FeedClient) check(k *checker) {
+	if f.URL == "" {
+		if f.Key != "" || f.CA != "" {
+			k.fault("enforce.feed.url", "is empty, but other keys of it are set")
+		}
+		return
+	}
+	k.url("enforce.feed.url", f.URL, "https", "http")
+	u, err := url.Parse(f.URL)
+	if err != nil {
+		return
+	}
+	if u.Scheme == "http" && !loopback(net.JoinHostPort(u.Hostname(), "0")) {
+		k.fault("enforce.feed.url", "must begin with https://: it carries a key and leaves this machine")
+	}
+	if u.Path != "" && u.Path != "/" && u.Path != FeedPath || u.RawQuery != "" {
+		k.fault("enforce.feed.url", "must end with the port, or with %s", FeedPath)
+	}
+	if f.Key == "" {
+		k.fault("enforce.feed.key", "is required: `weir enforcers add NAME` on the processor's machine prints one")
+	}
+}
+
+// FeedPath is where the feed stands on feed.listen.
+const FeedPath = "/v1/verdicts/stream"
 
 func (c *Config) checkAllowlists(k *checker) {
 	names := map[string]bool{}

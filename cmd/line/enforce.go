@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -21,7 +17,6 @@ import (
 	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
-	"github.com/weirproject/weir/stream/wire"
 )
 
 // saveTableEvery bounds how much of the verdict table a kill can lose; the feed
@@ -55,9 +50,9 @@ type enforcing struct {
 	capture   *capture
 	decider   *enforcer.Enforcer
 	server    *ingress.Server
-	events    *stream.Producer
-	decisions *stream.Publisher
-	tail      *stream.Tail
+	events    eventSink
+	decisions decisionSink
+	verdicts  verdictSource
 	current   chan struct{} // closed once the verdicts that stood on the log are in force
 	malformed atomic.Int64
 	// unsaved is how the last saving of the table ended.
@@ -81,11 +76,7 @@ func (e *enforcing) build(ctx context.Context) error {
 	if err != nil {
 		e.Log.Warn("saved verdicts are refused, starting without them", "err", err)
 	}
-	conn, err := connection(e.Env, "enforce")
-	if err != nil {
-		return err
-	}
-	if err := e.streams(conn); err != nil {
+	if err := e.streams(); err != nil {
 		return err
 	}
 	e.server, err = ingress.New(ingressConfig(e.Config), ingress.Options{
@@ -99,14 +90,42 @@ func (e *enforcing) build(ctx context.Context) error {
 	return nil
 }
 
-func (e *enforcing) streams(conn stream.Connection) (err error) {
+// streams connects with the log and with where verdicts come from. An ingress
+// with a feed needs no log: it enforces, and teaches nothing.
+func (e *enforcing) streams() (err error) {
+	fed := e.Config.Enforce.Feed.URL != "" && !Managed() // weir up has refused it
+	if fed && len(e.Config.Kafka.Brokers) == 0 {
+		none := &noLog{}
+		e.events, e.decisions = none, none
+		e.metrics.MustRegister(none)
+	} else if err := e.connect(fed); err != nil {
+		return err
+	}
+	if fed {
+		if e.verdicts, err = newFeedSource(e); err != nil {
+			return fmt.Errorf("verdict feed: %w", err)
+		}
+	}
+	return nil
+}
+
+// connect opens the log: for events and decisions, and unless the ingress is fed
+// for verdicts.
+func (e *enforcing) connect(fed bool) error {
+	conn, err := connection(e.Env, "enforce")
+	if err != nil {
+		return err
+	}
 	if e.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(e.Config), Log: e.Log}, e.metrics); err != nil {
 		return fmt.Errorf("event producer: %w", err)
 	}
 	if e.decisions, err = stream.NewPublisher(stream.PublisherConfig{Connection: conn, Topic: stream.TopicDecisions, Log: e.Log}, e.metrics); err != nil {
 		return fmt.Errorf("decision producer: %w", err)
 	}
-	e.tail, err = stream.NewTail(stream.TailConfig{
+	if fed {
+		return nil
+	}
+	tail, err := stream.NewTail(stream.TailConfig{
 		Connection: conn, Topic: stream.TopicVerdicts, Log: e.Log, From: parsePosition(e.decider.Position()),
 		OnCaughtUp: func() {
 			e.decider.Touch(time.Now().UnixNano(), e.decider.Position())
@@ -119,6 +138,7 @@ func (e *enforcing) streams(conn stream.Connection) (err error) {
 	if err != nil {
 		return fmt.Errorf("verdict feed: %w", err)
 	}
+	e.verdicts = topicSource{tail, e}
 	return nil
 }
 
@@ -138,7 +158,7 @@ func (e *enforcing) run(ctx context.Context, loaded int) {
 	e.group.Go(func() error { return e.decisions.Run(after) })
 	// The last requests are decided as all others: by verdicts and a policy that
 	// are there until they have been answered.
-	e.group.Go(func() error { return e.tail.Run(after, e.apply) })
+	e.group.Go(func() error { return e.verdicts.Run(after) })
 	e.group.Go(func() error { return e.housekeep(after) })
 	e.group.Go(func() error { return e.capture.keepOwners(after) })
 	e.group.Go(func() error {
@@ -157,35 +177,6 @@ func (e *enforcing) run(ctx context.Context, loaded int) {
 	})
 }
 
-// apply puts verdicts of the topic in force.
-func (e *enforcing) apply(_ context.Context, recs []stream.Record) error {
-	now := time.Now()
-	for i := range recs {
-		v, err := wire.ParseVerdict(recs[i].Value)
-		if err != nil {
-			e.malformed.Add(1)
-			continue
-		}
-		v.Sequence = recs[i].Offset
-		live := now.Sub(recs[i].Time) < time.Minute
-		if _, err := e.decider.ApplyVerdict(&v, live); err != nil {
-			e.malformed.Add(1)
-			e.Log.Warn("verdict is not applied", "id", v.ID, "err", err)
-		}
-	}
-	if n := len(recs); n > 0 {
-		next := e.tail.Offsets()
-		if next == nil {
-			next = map[int32]int64{}
-		}
-		for i := range recs {
-			next[recs[i].Partition] = recs[i].Offset + 1
-		}
-		e.decider.Touch(now.UnixNano(), formatPosition(next))
-	}
-	return nil
-}
-
 // housekeep notes that the feed is alive, frees what has expired and saves the
 // table.
 func (e *enforcing) housekeep(ctx context.Context) error {
@@ -198,7 +189,7 @@ func (e *enforcing) housekeep(ctx context.Context) error {
 			return errors.Join(e.decider.SaveTable(e.table), e.decider.Close())
 		case <-tick.C:
 		}
-		if at := e.tail.Contact(); !at.IsZero() {
+		if at := e.verdicts.Contact(); !at.IsZero() {
 			// Not the time noted then: the wall clock may have been set since.
 			e.decider.Alive(time.Now().Add(-time.Since(at)).UnixNano())
 		}
@@ -269,11 +260,15 @@ func (e *enforcing) report() admin.Report {
 		s := &cfg.Sites[i]
 		rep.Sites = append(rep.Sites, admin.Site{Name: s.Name, Mode: effectiveMode(cfg, s).String()})
 	}
-	if at := e.tail.Contact(); at.IsZero() || time.Since(at) > lagLimit {
-		rep.Problems = append(rep.Problems, "the log does not answer: the ingress goes on with the last good verdicts")
+	if at := e.verdicts.Contact(); at.IsZero() || time.Since(at) > lagLimit {
+		rep.Problems = append(rep.Problems, e.verdicts.Absent())
 	}
 	if err := e.unsaved.Load(); err != nil && *err != nil {
 		rep.Problems = append(rep.Problems, fmt.Sprintf("verdicts are not saved: %v (a restart would begin with older ones, until the feed repeats them)", *err))
+	}
+	rep.Enforcer = e.self(st.Verdicts)
+	if _, alone := e.events.(*noLog); alone {
+		rep.Notes = append(rep.Notes, "no kafka.brokers: what this ingress sees and does is not recorded, and teaches weir nothing")
 	}
 	if n := e.malformed.Load(); n > 0 {
 		rep.Notes = append(rep.Notes, fmt.Sprintf("%d verdicts could not be applied", n))
@@ -281,6 +276,22 @@ func (e *enforcing) report() admin.Report {
 	rep.Notes = append(rep.Notes, fmt.Sprintf("policy %s (%s)", st.Policy, st.PolicyHash))
 	rep.Notes = append(rep.Notes, e.capture.lookup.describe()...)
 	return rep
+}
+
+// self is what `weir enforcers list` shows of this ingress.
+func (e *enforcing) self(verdicts int) *admin.Enforcer {
+	out := &admin.Enforcer{Name: node(e.Config), Via: "log", State: "connected", Sequence: e.verdicts.Sequence(), Behind: -1, Verdicts: verdicts}
+	if _, fed := e.verdicts.(*feedSource); fed {
+		out.Via = "feed"
+	}
+	at := e.verdicts.Contact()
+	if !at.IsZero() {
+		out.Seen = at.UTC().Truncate(time.Second)
+	}
+	if time.Since(at) > lagLimit {
+		out.State = "away"
+	}
+	return out
 }
 
 // recorder sends what the ingress saw and did; both queues are bounded and
@@ -292,25 +303,3 @@ func (r recorder) Event(ev *event.Event) { r.e.events.Emit(ev) }
 
 // Decision implements ingress.Recorder.
 func (r recorder) Decision(d *verdict.Decision) { r.e.decisions.Decision(d) }
-
-// formatPosition and parsePosition write the next offset wanted per partition.
-func formatPosition(next map[int32]int64) string {
-	var parts []string
-	for _, p := range slices.Sorted(maps.Keys(next)) {
-		parts = append(parts, fmt.Sprintf("%d:%d", p, next[p]))
-	}
-	return strings.Join(parts, ",")
-}
-
-func parsePosition(s string) map[int32]int64 {
-	out := map[int32]int64{}
-	for part := range strings.SplitSeq(s, ",") {
-		p, o, _ := strings.Cut(part, ":")
-		partition, err1 := strconv.ParseInt(p, 10, 32)
-		offset, err2 := strconv.ParseInt(o, 10, 64)
-		if err1 == nil && err2 == nil {
-			out[int32(partition)] = offset
-		}
-	}
-	return out
-}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -39,8 +38,8 @@ func (o *operator) add(w http.ResponseWriter, r *http.Request) {
 
 func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
 	var q admin.VerdictRequest
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-		return nil, admin.Errorf(http.StatusBadRequest, "request: %w", err)
+	if err := decodeChange(r, &q); err != nil {
+		return nil, err
 	}
 	action, err := event.ParseAction(q.Action)
 	switch action {
@@ -89,6 +88,23 @@ func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
 	return o.send(r.Context(), c, func(got *verdict.Verdict) bool { return got != nil })
 }
 
+// maxText bounds what a person says in a change, in bytes: it stands in the
+// verdict's evidence, which every enforcer holds.
+const maxText = 1024
+
+// decodeChange reads a change and bounds each of its texts.
+func decodeChange(r *http.Request, q *admin.VerdictRequest) error {
+	if err := admin.Decode(r, q); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"id": q.ID, "site": q.Site, "kind": q.Kind, "value": q.Value, "for": q.For, "reason": q.Reason, "by": q.By} {
+		if len(text) > maxText {
+			return admin.Errorf(http.StatusBadRequest, "%s has %d bytes, at most %d are taken", name, len(text), maxText)
+		}
+	}
+	return nil
+}
+
 // site returns the site named, or the only one there is.
 func (o *operator) site(name string) (string, error) {
 	sites := o.now.Load().Sites
@@ -113,8 +129,8 @@ func (o *operator) revoke(w http.ResponseWriter, r *http.Request) {
 
 func (o *operator) revokeVerdict(r *http.Request) (*verdict.Verdict, error) {
 	var q admin.VerdictRequest
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-		return nil, admin.Errorf(http.StatusBadRequest, "request: %w", err)
+	if err := decodeChange(r, &q); err != nil {
+		return nil, err
 	}
 	v := o.feed.Get(q.ID)
 	if v == nil {

@@ -34,7 +34,16 @@ func Process(ctx context.Context, env Env) error {
 		if err := p.build(ctx); err != nil {
 			return nil, err
 		}
-		supervise.Ready("partitions of " + stream.TopicEvents)
+		feed, err := p.serveFeed(ctx)
+		if err != nil {
+			return nil, err
+		}
+		detail := "partitions of " + stream.TopicEvents
+		if feed != "" {
+			r.Log.Info("verdict feed listens", "at", feed)
+			detail += ", " + feed
+		}
+		supervise.Ready(detail)
 		return p.report, nil
 	})
 }
@@ -48,6 +57,8 @@ type processor struct {
 	control  *stream.Publisher
 	snapshot *stream.Directory
 	sites    *siteBook
+	// enforcers are those that may follow the feed from other machines.
+	enforcers *admin.Enforcers
 }
 
 func (p *processor) build(ctx context.Context) error {
@@ -90,7 +101,7 @@ func (p *processor) build(ctx context.Context) error {
 		return fmt.Errorf("control records: %w", err)
 	}
 	p.group.Go(func() error { return p.control.Run(ctx) })
-	tail, err := stream.NewTail(stream.TailConfig{Connection: p.conn, Topic: stream.TopicVerdicts, Log: p.Log})
+	tail, err := stream.NewTail(stream.TailConfig{Connection: p.conn, Topic: stream.TopicVerdicts, Log: p.Log, OnCaughtUp: p.feed.Current, OnGap: p.rewind})
 	if err != nil {
 		return fmt.Errorf("feed: %w", err)
 	}
@@ -121,6 +132,13 @@ func backlogBytes(cfg *config.Loaded) int {
 func memberName(cfg *config.Loaded) string {
 	sum := sha256.Sum256([]byte(cfg.Data))
 	return node(cfg) + "-" + hex.EncodeToString(sum[:4])
+}
+
+// rewind lets the feed take the offsets again that the log has lost.
+func (p *processor) rewind(g stream.Gap) {
+	if g.Rewound {
+		p.feed.Rewind(g.Partition)
+	}
 }
 
 // follow puts new verdicts on the feed.

@@ -44,8 +44,8 @@ func (p *processor) routes() error {
 
 func (p *processor) sql(w http.ResponseWriter, r *http.Request) {
 	var q admin.SQLRequest
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-		admin.JSON(w, nil, admin.Errorf(http.StatusBadRequest, "request: %w", err))
+	if err := admin.Decode(r, &q); err != nil {
+		admin.JSON(w, nil, err)
 		return
 	}
 	t, err := p.query(r.Context(), q.Query)

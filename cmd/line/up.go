@@ -2,6 +2,7 @@ package line
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -181,6 +182,9 @@ func (u *up) say(part, detail string) {
 // prepare makes the data directory, takes its lock and writes the effective
 // configuration.
 func (u *up) prepare() (release func(), err error) {
+	if u.Config.Enforce.Feed.URL != "" {
+		return nil, errors.New("enforce.feed is for `weir enforce` on another machine: weir up has a log and an engine of its own")
+	}
 	data := u.Config.Data
 	if err := os.MkdirAll(filepath.Join(data, "run"), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w (choose another with --data DIR)", err)

@@ -116,15 +116,5 @@ func newAllowlistsAdd(g *global) *cobra.Command {
 }
 
 func newAllowlistsRemove(g *global) *cobra.Command {
-	var r admin.VerdictRequest
-	cmd := &cobra.Command{
-		Use: "remove ID", Short: "End what add began", Args: cobra.ExactArgs(1), Annotations: asObject,
-		Example: `  weir allowlists remove v_0123456789abcdef0123456789abcdef --reason "the test is over"`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r.ID = args[0]
-			return g.changeVerdict(cmd, "/v1/verdicts/revoke", &r)
-		},
-	}
-	cmd.Flags().StringVar(&r.Reason, "reason", "", "why")
-	return cmd
+	return g.takeBack("remove", "End what add began", "weir allowlists remove", "the test is over")
 }

@@ -204,10 +204,15 @@ func (g *global) manual(cmd *cobra.Command, r *admin.VerdictRequest, span string
 }
 
 func newVerdictsRevoke(g *global) *cobra.Command {
+	return g.takeBack("revoke", "Take a verdict back", "weir verdicts revoke", "our own monitor")
+}
+
+// takeBack makes a command that ends a verdict.
+func (g *global) takeBack(verb, short, line, reason string) *cobra.Command {
 	var r admin.VerdictRequest
 	cmd := &cobra.Command{
-		Use: "revoke ID", Short: "Take a verdict back", Args: cobra.ExactArgs(1), Annotations: asObject,
-		Example: `  weir verdicts revoke v_0123456789abcdef0123456789abcdef --reason "our own monitor"`,
+		Use: verb + " ID", Short: short, Args: cobra.ExactArgs(1), Annotations: asObject,
+		Example: fmt.Sprintf("  %s v_0123456789abcdef0123456789abcdef --reason %q", line, reason),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.ID = args[0]
 			return g.changeVerdict(cmd, "/v1/verdicts/revoke", &r)
