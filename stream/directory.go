@@ -36,7 +36,24 @@ func (d *Directory) dir(topic string, partition int32) string {
 }
 
 func (d *Directory) file(id SnapshotID) string {
-	return filepath.Join(d.dir(id.Topic, id.Partition), fmt.Sprintf("%020d-%d%s", id.Offset, id.Saved.Unix(), snapSuffix))
+	return filepath.Join(d.dir(id.Topic, id.Partition), snapshotName(id))
+}
+
+// snapshotName is a snapshot's name among those of its partition.
+func snapshotName(id SnapshotID) string {
+	return fmt.Sprintf("%020d-%d%s", id.Offset, id.Saved.Unix(), snapSuffix)
+}
+
+// parseSnapshotName reads such a name; whose partition it is the caller knows.
+func parseSnapshotName(name string) (id SnapshotID, ok bool) {
+	stem, ok := strings.CutSuffix(name, snapSuffix)
+	offset, seconds, _ := strings.Cut(stem, "-")
+	o, err1 := strconv.ParseInt(offset, 10, 64)
+	s, err2 := strconv.ParseInt(seconds, 10, 64)
+	if !ok || err1 != nil || err2 != nil || o < 0 {
+		return SnapshotID{}, false
+	}
+	return SnapshotID{Offset: o, Saved: time.Unix(s, 0).UTC()}, true
 }
 
 // Create implements SnapshotStore.
@@ -81,17 +98,10 @@ func (d *Directory) List(_ context.Context, topic string, partition int32) ([]Sn
 	}
 	var ids []SnapshotID
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), snapSuffix)
-		if !ok {
-			continue
+		if id, ok := parseSnapshotName(e.Name()); ok {
+			id.Topic, id.Partition = topic, partition
+			ids = append(ids, id)
 		}
-		offset, seconds, _ := strings.Cut(name, "-")
-		o, err1 := strconv.ParseInt(offset, 10, 64)
-		s, err2 := strconv.ParseInt(seconds, 10, 64)
-		if err1 != nil || err2 != nil || o < 0 {
-			continue
-		}
-		ids = append(ids, SnapshotID{Topic: topic, Partition: partition, Offset: o, Saved: time.Unix(s, 0).UTC()})
 	}
 	return ids, nil
 }

@@ -37,6 +37,8 @@ func (v *vault) newest(ctx context.Context, limit int64, accept func(lineage str
 		switch {
 		case ctx.Err() != nil:
 			return nil, 0, ctx.Err()
+		case errors.Is(err, ErrSnapshotStore):
+			return nil, 0, err // an older one would cost history for a broken connection
 		case err == nil && f != nil:
 			v.count("restored")
 			return f, stored, nil

@@ -19,6 +19,10 @@ var ErrSnapshotCorrupt = errors.New("snapshot is corrupt")
 // ErrSnapshotVersion marks a snapshot written by an incompatible version.
 var ErrSnapshotVersion = errors.New("snapshot has another version")
 
+// ErrSnapshotStore marks a failure of the place where snapshots are kept, which
+// says nothing against any snapshot in it: whoever wanted one tries again.
+var ErrSnapshotStore = errors.New("the snapshot store does not answer as it should")
+
 // SnapshotID names one snapshot of one partition.
 type SnapshotID struct {
 	Topic     string

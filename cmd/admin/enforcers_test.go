@@ -74,7 +74,8 @@ func TestEnforcersNeedTheirKeys(t *testing.T) {
 	if status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
-	for lines.Scan() && lines.Text() != "id: 0:0" {
+	for lines.Text() != "id: 0:0" && lines.Scan() {
+		continue
 	}
 	if l := all.List(); l.Enforcers[0].State != "connected" || l.Enforcers[0].From == "" {
 		t.Errorf("connected: %+v", l)

@@ -235,8 +235,18 @@ type Keys struct {
 
 // Process is the processor.
 type Process struct {
-	Snapshots string   `yaml:"snapshots" doc:"directory that all processors reach; default DATA/snapshots"`
+	Snapshots string   `yaml:"snapshots" doc:"directory, or s3://BUCKET/PREFIX, that all processors reach; default DATA/snapshots"`
+	S3        S3       `yaml:"s3" doc:"the object store of an s3:// address"`
 	Every     Duration `yaml:"every" doc:"time between snapshots; a restart after a crash reads again at most this much, or 2,000,000 events"`
+}
+
+// S3 is how to reach an S3-compatible object store.
+type S3 struct {
+	Endpoint  string `yaml:"endpoint" doc:"https://HOST[:PORT]; default Amazon S3"`
+	Region    string `yaml:"region" doc:"region, where the store asks for one"`
+	AccessKey string `yaml:"accessKey" doc:"key id; default from AWS_ACCESS_KEY_ID, ~/.aws/credentials or the machine's role"`
+	SecretKey string `yaml:"secretKey" doc:"its secret" secret:"yes"`
+	CA        string `yaml:"ca" doc:"file with the authorities to trust; default the system's"`
 }
 
 // Lookup is data about client addresses.

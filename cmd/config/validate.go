@@ -64,12 +64,41 @@ func (c *Config) check() []*FileError {
 	if name, ok := strings.CutPrefix(c.Keys.Pseudonym, "env:"); ok && name == "" {
 		k.fault("keys.pseudonym", "env: names no variable")
 	}
-	if scheme, _, ok := strings.Cut(c.Process.Snapshots, "://"); ok {
-		// Taken for a directory it would hold every processor's own snapshots.
-		k.fault("process.snapshots", "%s:// is not built yet: name a directory that all processors reach, such as a network file system", scheme)
-	}
-	k.positive("process.every", time.Duration(c.Process.Every))
+	c.Process.check(k)
 	return k.faults
+}
+
+func (p *Process) check(k *checker) {
+	k.positive("process.every", time.Duration(p.Every))
+	scheme, _, isURL := strings.Cut(p.Snapshots, "://")
+	if isURL && scheme != "s3" {
+		// Taken for a directory it would hold every processor's own snapshots.
+		k.fault("process.snapshots", "%s:// is no place for snapshots: want a directory or s3://BUCKET/PREFIX", scheme)
+	}
+	bucket, prefix, inBucket := p.Bucket()
+	if s := p.S3; !inBucket {
+		if s != (S3{}) {
+			k.fault("process.s3", "is set, but process.snapshots does not begin with s3://")
+		}
+		return
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789.-"
+	if len(bucket) < 3 || len(bucket) > 63 || strings.Trim(bucket, letters) != "" || strings.ContainsAny(prefix, "?#") {
+		k.fault("process.snapshots", "%q: want s3://BUCKET/PREFIX, the bucket of 3 to 63 lower-case letters, digits, . or -", p.Snapshots)
+	}
+	if p.S3.Endpoint != "" {
+		k.url("process.s3.endpoint", p.S3.Endpoint, "https", "http")
+	}
+	if (p.S3.AccessKey == "") != (p.S3.SecretKey == "") {
+		k.fault("process.s3", "needs both accessKey and secretKey, or none")
+	}
+}
+
+// Bucket takes an s3:// address of snapshots apart.
+func (p *Process) Bucket() (bucket, prefix string, ok bool) {
+	rest, ok := strings.CutPrefix(p.Snapshots, "s3://")
+	bucket, prefix, _ = strings.Cut(rest, "/")
+	return bucket, prefix, ok
 }
 
 func (k *checker) positive(path string, d time.Duration) {
@@ -96,9 +125,6 @@ func (c *Config) checkEngines(k *checker) {
 	}
 	if c.Kafka.Replicas < 0 || c.Kafka.Replicas > 15 {
 		k.fault("kafka.replicas", "%d is not between 0 and 15", c.Kafka.Replicas)
-	}
-	if c.Kafka.Replicas < 0 || c.Kafka.Replicas > 100 {
-		k.fault("kafka.replicas", "%d is not between 0 and 100", c.Kafka.Replicas)
 	}
 	if s := c.Kafka.SASL; (s.Mechanism == "") != (s.Username == "") {
 		k.fault("kafka.sasl", "needs both mechanism and username")

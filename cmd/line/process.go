@@ -55,7 +55,7 @@ type processor struct {
 	store    *tables
 	groups   []*stream.Group
 	control  *stream.Publisher
-	snapshot *stream.Directory
+	snapshot stream.SnapshotStore
 	sites    *siteBook
 	// enforcers are those that may follow the feed from other machines.
 	enforcers *admin.Enforcers
@@ -75,7 +75,9 @@ func (p *processor) build(ctx context.Context) error {
 		handedOver()
 		return nil
 	})
-	p.snapshot = stream.NewDirectory(p.Config.Process.Snapshots)
+	if p.snapshot, err = snapshotStore(p.Config); err != nil {
+		return err
+	}
 	member := memberName(p.Config)
 	for _, c := range []stream.GroupConfig{
 		{

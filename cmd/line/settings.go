@@ -41,22 +41,50 @@ func kafkaConnection(k config.Kafka, client string) (stream.Connection, error) {
 	return c, nil
 }
 
+// snapshotStore is where the engines' states are kept.
+func snapshotStore(cfg *config.Loaded) (stream.SnapshotStore, error) {
+	bucket, prefix, ok := cfg.Process.Bucket()
+	if !ok {
+		return stream.NewDirectory(cfg.Process.Snapshots), nil
+	}
+	s := &cfg.Process.S3
+	trust, err := trusting(s.CA)
+	if err != nil {
+		return nil, fmt.Errorf("process.s3.ca: %w", err)
+	}
+	return stream.NewBucket(stream.BucketConfig{
+		Endpoint: s.Endpoint, Region: s.Region, Bucket: bucket, Prefix: prefix, AccessKey: s.AccessKey, SecretKey: s.SecretKey, TLS: trust,
+	})
+}
+
+// trusting is a client's TLS that trusts the authorities in a file, or the
+// system's.
+func trusting(ca string) (*tls.Config, error) {
+	out := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca == "" {
+		return out, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("authorities: %w", err)
+	}
+	out.RootCAs = x509.NewCertPool()
+	if !out.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", ca)
+	}
+	return out, nil
+}
+
 // clientTLS is nil when TLS is off.
 func clientTLS(t config.TLS) (*tls.Config, error) {
 	if !t.Enabled {
 		return nil, nil //nolint:nilnil // nil is plain text
 	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("authorities: %w", err)
-		}
-		out.RootCAs = x509.NewCertPool()
-		if !out.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", t.CA)
-		}
+	out, err := trusting(t.CA)
+	if err != nil {
+		return nil, err
 	}
+	out.ServerName = t.ServerName
 	if t.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
 		if err != nil {

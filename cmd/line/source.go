@@ -2,13 +2,10 @@ package line
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,16 +135,8 @@ func newFeedSource(e *enforcing) (*feedSource, error) {
 	}
 	u.Path = config.FeedPath
 	transport := &http.Transport{ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, Proxy: http.ProxyFromEnvironment}
-	if f.CA != "" {
-		pem, err := os.ReadFile(f.CA)
-		if err != nil {
-			return nil, fmt.Errorf("enforce.feed.ca: %w", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("enforce.feed.ca: %s holds no certificate", f.CA)
-		}
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	if transport.TLSClientConfig, err = trusting(f.CA); err != nil {
+		return nil, fmt.Errorf("enforce.feed.ca: %w", err)
 	}
 	s := &feedSource{e: e, host: u.Host}
 	position, ok := strings.CutPrefix(e.decider.Position(), feedPosition)
