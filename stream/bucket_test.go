@@ -6,12 +6,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -63,7 +63,7 @@ func startObjectStore(t *testing.T, secure bool) *objectStore {
 		case s.cut.Load() && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, snapSuffix):
 			whole := httptest.NewRecorder()
 			server.ServeHTTP(whole, r)
-			w.Header().Set("Content-Length", fmt.Sprint(whole.Body.Len()))
+			w.Header().Set("Content-Length", strconv.Itoa(whole.Body.Len()))
 			for _, name := range []string{"ETag", "Last-Modified"} {
 				w.Header().Set(name, whole.Header().Get(name))
 			}
