@@ -258,12 +258,12 @@ func (e *Engine) bindActor(in *feature.Input, t *threat.Touched) bool {
 	joint := k[event.KindClientFingerprint]
 	switch owners := e.shared(in, actor.Joint, uint64(joint)); {
 	case !e.guilty(in, t, actor.Joint, joint):
-	case owners <= 2 && e.resolver.Since(in.SiteIndex, actor.Joint, uint64(joint))+acquainted > c.First:
+	case owners <= 2 && (in.Unowned || in.Site.Headers == 0) && e.resolver.Since(in.SiteIndex, actor.Joint, uint64(joint))+acquainted > c.First:
 		add(event.KindClientFingerprint, alone, joint, 0, 0)
 	case owners <= 8:
 		add(event.KindClientFingerprint, event.KindRequestTemplate, joint, template, 0)
 	}
-	if in.Conduct.Agents.Bits() >= 3 && e.shared(in, actor.Client, uint64(k[event.KindClient])) == 0 {
+	if in.Conduct.Agents.Bits() >= 3 && e.shared(in, actor.Client, uint64(k[event.KindClient])) == 0 && e.shared(in, actor.Template, uint64(template)) == 0 {
 		add(event.KindClient, event.KindRequestTemplate, k[event.KindClient], template, 0)
 	}
 	if e.toolOf(in) {
