@@ -24,7 +24,7 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 		// On a young site everything is unowned: that nobody is known to share a
 		// value says nothing yet.
 		return
-	case t == Template && q.Common && r.ownersOf(&row.Val, epoch) == 0 && r.popular(epoch):
+	case t == Template && q.Common && r.popular(epoch):
 		// A request of a new shape by software that people use tells of the
 		// application (a sale's form, a release), not of the client.
 		return
