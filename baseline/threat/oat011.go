@@ -82,7 +82,7 @@ func toolReads(o *Observation) {
 	}
 	// An odd browser is no scraper: software counts once a visit reads on without
 	// what its pages refer to.
-	softwarePart(o, 5, u, p.N == 1 && p.Bare)
+	softwarePart(o, 5, u, p.N == 1 && p.Bare && (in.ToolStep.NewSession || in.ToolStep.NewClient))
 }
 
 func (d oat011) Cap(o *Observation, s Subject) (event.Action, string) {
