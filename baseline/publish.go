@@ -236,7 +236,6 @@ func (e *Engine) bindActor(in *feature.Input, t *threat.Touched) bool {
 		}
 		fresh = c.Bind(b) || fresh
 	}
-	alone := event.NumKinds
 	template, finger := k[event.KindRequestTemplate], k[event.KindFingerprint]
 	limit := uint32(3)
 	if !in.Resolution.Strong() {
@@ -255,17 +254,7 @@ func (e *Engine) bindActor(in *feature.Input, t *threat.Touched) bool {
 		in.Conduct.Owners.Bits() <= 1 && in.Resolution.Types&(1<<actor.Session|1<<actor.Device) != 0 && e.guilty(in, t, actor.Owned, a) {
 		add(event.KindAccount, alone, a, 0, 0)
 	}
-	joint := k[event.KindClientFingerprint]
-	switch owners := e.shared(in, actor.Joint, uint64(joint)); {
-	case !e.guilty(in, t, actor.Joint, joint):
-	case owners <= 2 && (in.Unowned || in.Site.Headers == 0) && e.resolver.Since(in.SiteIndex, actor.Joint, uint64(joint))+acquainted > c.First:
-		add(event.KindClientFingerprint, alone, joint, 0, 0)
-	case owners <= 8:
-		add(event.KindClientFingerprint, event.KindRequestTemplate, joint, template, 0)
-	}
-	if in.Conduct.Agents.Bits() >= 3 && e.shared(in, actor.Client, uint64(k[event.KindClient])) == 0 && e.shared(in, actor.Template, uint64(template)) == 0 {
-		add(event.KindClient, event.KindRequestTemplate, k[event.KindClient], template, 0)
-	}
+	e.bindPlace(in, t, add)
 	if e.toolOf(in) {
 		add(event.KindFingerprint, event.KindRequestTemplate, finger, template, 0)
 		if in.Conduct.Agents.Bits() >= 4 && e.shared(in, actor.Template, uint64(template)) == 0 && in.Role != event.RoleNone &&
@@ -279,6 +268,30 @@ func (e *Engine) bindActor(in *feature.Input, t *threat.Touched) bool {
 		fresh = c.Bind(threat.Bound{Value: uint64(template), At: in.Sec, Kind: threat.KindTemplates}) || fresh
 	}
 	return fresh
+}
+
+// alone stands for the second kind of a bind of one identifier.
+const alone = event.NumKinds
+
+// bindPlace binds the event's address: with a program that nobody owns, by itself
+// where both came with the campaign. A residential proxy may sit in a customer's
+// home and send what the customer's browser sends; so what people use is bound
+// only beside the form of the request, and not at all where the site knew it.
+func (e *Engine) bindPlace(in *feature.Input, t *threat.Touched, add func(kind, with event.Kind, v, w event.Hash, owner uint64)) {
+	k := &in.Event.Keys
+	joint, client, template := k[event.KindClientFingerprint], k[event.KindClient], k[event.KindRequestTemplate]
+	tool := in.Unowned || in.Site.Headers == 0
+	arrived := e.resolver.Since(in.SiteIndex, actor.Joint, uint64(joint))+acquainted > t.Case.First
+	switch owners := e.shared(in, actor.Joint, uint64(joint)); {
+	case !arrived && !(tool && t.Raised):
+	case owners <= 2 && tool && arrived:
+		add(event.KindClientFingerprint, alone, joint, 0, 0)
+	case owners <= 8:
+		add(event.KindClientFingerprint, event.KindRequestTemplate, joint, template, 0)
+	}
+	if in.Conduct.Agents.Bits() >= 3 && e.shared(in, actor.Client, uint64(client)) == 0 && e.shared(in, actor.Template, uint64(template)) == 0 {
+		add(event.KindClient, event.KindRequestTemplate, client, template, 0)
+	}
 }
 
 // toolOf says that fingerprint and template together are a tool: no proved
@@ -350,6 +363,9 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	f, template := k[event.KindFingerprint], k[event.KindRequestTemplate]
 	if f == 0 || template == 0 {
 		return false
+	}
+	if in.Site.Headers != 0 && e.shared(in, actor.Template, uint64(template)) >= 16 {
+		return false // the form of a browser that many people use: a rare version of it is no tool
 	}
 	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}
 	if c.Score() < threat.BarBlock || in.ByTool == nil || in.ByTool.Clients.Bits() < 8 {
