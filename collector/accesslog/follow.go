@@ -96,6 +96,8 @@ type Follower struct {
 	// modified is the file's time at the last look: content of the same length
 	// may have taken the place of the old.
 	modified time.Time
+	// now is about when the present lines are read.
+	now time.Time
 	// deaf: the path could not be opened, and the operator was told.
 	deaf bool
 	// replaced is when the path was first seen to name another file.
@@ -114,7 +116,9 @@ func NewFollower(cfg FollowConfig, m *Metrics, emit func(x *flow.Exchange)) (*Fo
 		m = NewMetrics(nil)
 	}
 	cfg = cfg.withDefaults()
-	return &Follower{cfg: cfg, metrics: m, emit: emit, parser: NewParser(cfg.Format)}, nil
+	parser := NewParser(cfg.Format)
+	parser.chunked = true
+	return &Follower{cfg: cfg, metrics: m, emit: emit, parser: parser}, nil
 }
 
 // Run follows the log until ctx ends, saves the position and returns nil. A log
@@ -303,7 +307,12 @@ func (f *Follower) poll(ctx context.Context) error {
 
 // read takes all whole lines up to the file's present end.
 func (f *Follower) read(ctx context.Context) error {
-	for n := 1; ; n++ {
+	for n := 0; ; n++ {
+		if n%256 == 0 {
+			if f.now = f.cfg.Now(); ctx.Err() != nil {
+				return f.seek(f.pos.Offset)
+			}
+		}
 		l, err := f.lines.next()
 		switch {
 		case errors.Is(err, io.EOF):
@@ -317,9 +326,6 @@ func (f *Follower) read(ctx context.Context) error {
 			return fmt.Errorf("access log %s: %w", f.cfg.Path, err)
 		}
 		f.line(l)
-		if n%256 == 0 && ctx.Err() != nil {
-			return f.seek(f.pos.Offset)
-		}
 	}
 }
 
@@ -369,8 +375,7 @@ func (f *Follower) id(at int64) []byte {
 
 // clamp holds a live event's time near the present (CONTRACTS.md section 5).
 func (f *Follower) clamp(x *flow.Exchange) {
-	now := f.cfg.Now()
-	low, high := now.Add(-24*time.Hour), now.Add(5*time.Minute)
+	low, high := f.now.Add(-24*time.Hour), f.now.Add(5*time.Minute)
 	switch {
 	case x.Time.Before(low):
 		x.Time = low

@@ -85,6 +85,28 @@ type Parser struct {
 	json   jsonParser
 	clock  clock
 	buf    []byte
+	// chunk, where chunked, is what the text of many lines is cut from.
+	chunk   strings.Builder
+	chunked bool
+}
+
+// chunkBytes is what one string that is kept for long holds in memory at most,
+// where lines share chunks.
+const chunkBytes = 32 << 10
+
+// text is line as a string. A follower's events leave at once, so that its lines
+// share chunks: one allocation for tens of lines.
+func (p *Parser) text(line []byte) string {
+	if !p.chunked || len(line) > chunkBytes/8 {
+		return string(line)
+	}
+	if p.chunk.Cap()-p.chunk.Len() < len(line) {
+		p.chunk.Reset()
+		p.chunk.Grow(chunkBytes)
+	}
+	at := p.chunk.Len()
+	p.chunk.Write(line)
+	return p.chunk.String()[at:]
 }
 
 // NewParser returns a parser.
@@ -131,7 +153,7 @@ func (p *Parser) parse(f Format, line, id []byte, x *flow.Exchange) error {
 		if len(line) > MaxExchangeLine {
 			return ErrLong
 		}
-		if err := flow.ParseExchange(line, x); err != nil {
+		if err := flow.ParseExchangeText(line, p.text(line), x); err != nil {
 			return fmt.Errorf("%w: %w", ErrSyntax, err)
 		}
 		return nil
@@ -145,7 +167,7 @@ func (p *Parser) parse(f Format, line, id []byte, x *flow.Exchange) error {
 	}
 	// One string holds the line and the id; everything in x is cut from it.
 	p.buf = append(append(p.buf[:0], line...), id...)
-	all := string(p.buf)
+	all := p.text(p.buf)
 	x.ID = all[len(line):]
 	if f == FormatJSON {
 		return p.json.parse(all[:len(line)], x, &p.clock)

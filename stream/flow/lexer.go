@@ -18,7 +18,7 @@ type lexer struct {
 	all   string
 	i     int
 	depth int
-	// next is where the search for the next key begins.
+	// next is the first of usualKeys that was not passed yet.
 	next int
 }
 
@@ -233,6 +233,12 @@ func unescape(c byte) byte {
 
 // text reads a string as Go text.
 func (l *lexer) text() (string, error) {
+	if start := l.i + 1; start < len(l.b) && l.b[l.i] == '"' && l.all != "" {
+		if end := start + plain(l.b[start:]); end < len(l.b) && l.b[end] == '"' {
+			l.i = end + 1
+			return l.all[start:end], nil
+		}
+	}
 	raw, escaped, err := l.str()
 	switch {
 	case err != nil:

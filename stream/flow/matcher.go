@@ -13,7 +13,10 @@ type matcher struct {
 	patterns []pattern
 	class    [256]uint8 // byte -> column; 0 is any byte of no pattern
 	columns  int
-	next     []uint16 // state*columns+column
+	next     []uint16 // state*columns+column; nil once steps are made
+	// steps is next as find walks it: each entry is where the row of the next
+	// state begins, and whether a pattern ends there or on its chain of suffixes.
+	steps []uint32
 	// first is the longest pattern that ends in a state, as index+1; follow
 	// leads to the next state on its chain of suffixes that has one.
 	first  []uint16
@@ -60,6 +63,7 @@ func (m *matcher) build() {
 		m.insert(i, p.text)
 	}
 	m.link()
+	m.compile()
 }
 
 // grow adds a state.
@@ -121,17 +125,31 @@ func (m *matcher) link() {
 	}
 }
 
+// endsHere marks an entry of steps whose state ends a pattern.
+const endsHere = 1 << 31
+
+// compile makes steps.
+func (m *matcher) compile() {
+	m.steps = make([]uint32, len(m.next))
+	for i, s := range m.next {
+		m.steps[i] = uint32(int(s) * m.columns)
+		if m.first[s] != 0 || m.follow[s] != 0 {
+			m.steps[i] |= endsHere
+		}
+	}
+	m.next = nil
+}
+
 // find returns the classes of all patterns in text.
 func (m *matcher) find(text []byte) (found event.Payload) {
-	state := uint16(0)
-	for i := range text {
-		state = m.next[int(state)*m.columns+int(m.class[text[i]])]
-		s := state
-		if m.first[s] == 0 {
-			if s = m.follow[s]; s == 0 {
-				continue
-			}
+	steps := m.steps
+	row := uint32(0)
+	for i, c := range text {
+		row = steps[row&^endsHere+uint32(m.class[c])]
+		if row&endsHere == 0 {
+			continue
 		}
+		s := uint16(int(row&^endsHere) / m.columns)
 		for s != 0 {
 			if n := m.first[s]; n != 0 {
 				if p := &m.patterns[n-1]; found&p.class != p.class && p.fits(text, i+1) {

@@ -48,12 +48,35 @@ const (
 	requiredFields = fieldStatus + 1
 )
 
+// usualKeys are the keys as writers put them, in their order (CONTRACTS.md
+// section 6): a key that stands where it is expected needs no search.
+var usualKeys = func() (keys []usualKey) {
+	for _, i := range []int{
+		fieldID, fieldTime, fieldClient, fieldTLS, fieldProtocol, fieldMethod, fieldHost, fieldTarget, fieldHeaders,
+		fieldBody, fieldStatus, fieldResponseHeaders, fieldResponseBody, fieldRequestBytes, fieldResponseBytes, fieldDuration,
+	} {
+		keys = append(keys, usualKey{i, `"` + exchangeFields[i] + `":`})
+	}
+	return keys
+}()
+
+type usualKey struct {
+	field int
+	text  string // with its quotes and the colon
+}
+
 // ParseExchange reads one line of an exchange file into x, overwriting it but
 // reusing its slices. Everything in x is a copy, its strings cut from one: the
 // line may be reused. An
 // unknown or repeated key, a value of the wrong kind or out of range is an
 // error that names the key; x is then not usable. Source is SourceReplay.
 func ParseExchange(line []byte, x *Exchange) error {
+	return ParseExchangeText(line, string(line), x)
+}
+
+// ParseExchangeText is ParseExchange for a caller that has the line as text
+// already: strings in x are cut from text.
+func ParseExchangeText(line []byte, text string, x *Exchange) error {
 	if len(line) > MaxExchangeLine {
 		return fmt.Errorf("line of %d bytes, at most %d", len(line), MaxExchangeLine)
 	}
@@ -61,7 +84,7 @@ func ParseExchange(line []byte, x *Exchange) error {
 		Source: event.SourceReplay, Headers: x.Headers[:0], ResponseHeaders: x.ResponseHeaders[:0],
 		Body: x.Body[:0], ResponseBody: x.ResponseBody[:0],
 	}
-	l := lexer{b: line, all: string(line)}
+	l := lexer{b: line, all: text}
 	if err := l.expect('{'); err != nil {
 		return err
 	}
@@ -94,46 +117,43 @@ func ParseExchange(line []byte, x *Exchange) error {
 }
 
 func parseMember(l *lexer, x *Exchange, seen *uint32) error {
-	raw, escaped, err := l.str()
+	i, err := l.key()
 	if err != nil {
 		return err
-	}
-	if escaped {
-		raw = []byte(unquote(raw))
-	}
-	i := l.key(raw)
-	if i < 0 {
-		name, _ := clean(string(raw), 64)
-		return l.fail("key %q is not known%s", name, Nearest(name, exchangeFields))
 	}
 	name := exchangeFields[i]
 	if *seen&(1<<i) != 0 {
 		return l.fail("key %q stands twice", name)
 	}
 	*seen |= 1 << i
-	if err := l.expect(':'); err != nil {
-		return err
-	}
 	if err := parseExchangeField(l, x, i); err != nil {
 		return fmt.Errorf("key %q: %w", name, err)
 	}
-	l.next = i + 1
 	return nil
 }
 
-// key finds the number of a key, -1 for an unknown one. Writers keep an order,
-// mostly ours, so the search begins after the last key.
-func (l *lexer) key(raw []byte) int {
-	for n := range numFields {
-		i := l.next + n
-		if i >= numFields {
-			i -= numFields
-		}
-		if string(raw) == exchangeFields[i] {
-			return i
+// key reads a key with its colon and returns the field's number.
+func (l *lexer) key() (int, error) {
+	for n := l.next; n < len(usualKeys); n++ {
+		u := &usualKeys[n]
+		if end := l.i + len(u.text); end <= len(l.b) && string(l.b[l.i:end]) == u.text {
+			l.i, l.next = end, n+1
+			return u.field, nil
 		}
 	}
-	return -1
+	raw, escaped, err := l.str()
+	if err != nil {
+		return 0, err
+	}
+	if escaped {
+		raw = []byte(unquote(raw))
+	}
+	i := slices.Index(exchangeFields, string(raw))
+	if i < 0 {
+		name, _ := clean(string(raw), 64)
+		return 0, l.fail("key %q is not known%s", name, Nearest(name, exchangeFields))
+	}
+	return i, l.expect(':')
 }
 
 func parseExchangeField(l *lexer, x *Exchange, key int) (err error) {
