@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +37,9 @@ func Collect(ctx context.Context, env Env) error {
 			}
 			return err
 		}
-		if c.events, err = stream.NewProducer(stream.ProducerConfig{Connection: conn, Node: node(env.Config), Log: env.Log}, r.metrics); err != nil {
+		if c.events, err = stream.NewProducer(stream.ProducerConfig{
+			Connection: conn, Node: node(env.Config), Linger: collectLinger, Log: env.Log,
+		}, r.metrics); err != nil {
 			return nil, fmt.Errorf("event producer: %w", err)
 		}
 		after, drained := context.WithCancel(context.WithoutCancel(ctx))
@@ -49,6 +52,11 @@ func Collect(ctx context.Context, env Env) error {
 		return c.report, nil
 	})
 }
+
+// collectLinger is how long events wait for others. Logs are looked at four times
+// a second, so that a burst of lines makes few records; each costs every part
+// that handles it.
+const collectLinger = 10 * time.Millisecond
 
 type collecting struct {
 	*role
@@ -133,12 +141,16 @@ func clamp(x *flow.Exchange) {
 
 // take makes the event of an exchange and sends it.
 func (c *collecting) take(x *flow.Exchange) {
-	var ev event.Event
-	c.capture.Begin(x, &ev)
-	c.capture.End(x, &ev)
-	c.capture.tag(&ev)
-	c.events.Emit(&ev)
+	ev := events.Get().(*event.Event) // the pool holds nothing else
+	defer events.Put(ev)
+	c.capture.Begin(x, ev)
+	c.capture.End(x, ev)
+	c.capture.tag(ev)
+	c.events.Emit(ev)
 }
+
+// events are reused: one is larger than all that it takes to fill it allocates.
+var events = sync.Pool{New: func() any { return &event.Event{} }}
 
 func (c *collecting) report() admin.Report {
 	l := c.events.Ledger()
