@@ -54,6 +54,9 @@ var insertSettings = map[string]string{
 	"input_format_skip_unknown_fields":                   "1", // a newer collector's columns
 	"input_format_null_as_default":                       "1",
 	"wait_end_of_query":                                  "1", // the status then tells the truth
+	// A part's first merge, seconds later, makes its indexes: 20,000 rows are read
+	// as quickly without.
+	"materialize_skip_indexes_on_insert": "0",
 }
 
 func (s *Store) insert(ctx context.Context, table, format, token string, body io.Reader) (err error) {
