@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"time"
+
 	"github.com/weirproject/weir/cmd/supervise"
 	"github.com/weirproject/weir/stream/verdict"
 )
@@ -70,6 +72,45 @@ type SQLRequest struct {
 type Table struct {
 	Columns []string `json:"columns"`
 	Rows    [][]any  `json:"rows"`
+}
+
+// ShadowReport answers /v1/shadow: what enforcement would have done.
+type ShadowReport struct {
+	Since time.Time `json:"since"`
+	Rule  string    `json:"rule,omitempty"`
+	// Requests that the ingress decided, and those it would have acted on.
+	Requests int64 `json:"requests"`
+	Acted    int64 `json:"acted"`
+	// Sessions are all, attackers' among them; Customers those of accounts known
+	// for a day or more, which is what false positives are estimated from.
+	Sessions  ShadowBound `json:"sessions"`
+	Blocked   ShadowBound `json:"blocked"`
+	Customers ShadowBound `json:"customers"`
+	// Groups are by action, route, threat, account_age, customer_value, country.
+	Groups map[string][]ShadowGroup `json:"groups"`
+	// Samples are requests that would have been acted on, those of proven
+	// accounts first.
+	Samples *Table `json:"samples"`
+}
+
+// ShadowBound is how many of 10,000 sessions a policy would have hit.
+type ShadowBound struct {
+	What string `json:"what"`
+	Of   string `json:"of"`
+	Hit  int64  `json:"hit"`
+	Seen int64  `json:"seen"`
+	// AtMost is the upper 95 % bound of Hit, per 10,000.
+	AtMost    float64 `json:"at_most_of_10000"`
+	Statement string  `json:"statement"`
+}
+
+// ShadowGroup counts what would have been acted on under one key.
+type ShadowGroup struct {
+	Key      string `json:"key"`
+	Requests int64  `json:"requests"`
+	Sessions int64  `json:"sessions"`
+	// Accounts are proven ones.
+	Accounts int64 `json:"accounts"`
 }
 
 // BoundOperator marks a verdict that a person gave, in place of a bound of the

@@ -39,6 +39,7 @@ func (p *processor) routes() error {
 	p.mux.HandleFunc("POST /v1/verdicts/revoke", ops.revoke)
 	p.mux.HandleFunc("GET /v1/decisions", p.decisions)
 	p.mux.HandleFunc("GET /v1/explain/{id}", p.explain)
+	p.mux.HandleFunc("GET /v1/shadow", p.shadow)
 	return nil
 }
 

@@ -50,7 +50,7 @@ ingress with policies proven on your own traffic first.`,
 	root.AddCommand(
 		newUp(g), newCollect(g), newProcess(g), newEnforce(g), newSink(g), newReplay(g),
 		newSQL(g), newVerdicts(g), newExplain(g), newStatus(g), newDoctor(g), newPseudonym(g),
-		newAllowlists(g), newFlows(g), newConfig(g), newSinks(g), newEnforcers(g), newVersion(g), newChild(g),
+		newAllowlists(g), newFlows(g), newConfig(g), newSinks(g), newEnforcers(g), newShadow(g), newVersion(g), newChild(g),
 	)
 	root.InitDefaultCompletionCmd()
 	root.SetHelpCommand(newHelp(root))
