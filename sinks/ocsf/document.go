@@ -25,6 +25,7 @@ type header struct {
 	IsAlert       bool           `json:"is_alert"`
 	Policy        *policy        `json:"policy,omitempty"`
 	Rule          *firewallRule  `json:"firewall_rule,omitempty"`
+	Attacks       []attack       `json:"attacks,omitempty"`
 	Observables   []observable   `json:"observables,omitempty"`
 	Unmapped      map[string]any `json:"unmapped"`
 }
@@ -46,8 +47,10 @@ type product struct {
 	Version    string `json:"version,omitempty"`
 }
 
+// policy is named by its hash, which is its version as well.
 type policy struct {
 	UID       string `json:"uid"`
+	Version   string `json:"version"`
 	IsApplied bool   `json:"is_applied"`
 }
 
@@ -71,6 +74,9 @@ type finding struct {
 	ConfidenceID    int               `json:"confidence_id"`
 	Confidence      string            `json:"confidence"`
 	ConfidenceScore int               `json:"confidence_score"`
+	RiskLevelID     int               `json:"risk_level_id"`
+	RiskLevel       string            `json:"risk_level"`
+	RiskScore       int64             `json:"risk_score"`
 	FindingInfo     info              `json:"finding_info"`
 	StartTime       int64             `json:"start_time"`
 	Evidences       []evidence        `json:"evidences"`
@@ -87,6 +93,7 @@ type info struct {
 	ModifiedTime  int64     `json:"modified_time"`
 	Analytic      analytic  `json:"analytic"`
 	RelatedEvents []related `json:"related_events,omitempty"`
+	Attacks       []attack  `json:"attacks,omitempty"`
 }
 
 type tag struct {

@@ -52,6 +52,9 @@ func severity(a event.Action) (id int, caption string) {
 	}
 }
 
+// riskLevels are the captions of risk_level_id for each severity above.
+var riskLevels = [...]string{"Info", "Low", "Medium", "High"}
+
 // millis is OCSF's timestamp_t.
 func millis(t verdict.Time) int64 { return int64(t) / 1e6 }
 
@@ -85,14 +88,16 @@ func (f Format) Verdict(v *verdict.Verdict) ([]byte, error) {
 			SeverityID: severityID, Severity: severityName, StatusID: status, Status: statusName, Message: v.Evidence.Summary,
 			Metadata: f.metadata(fmt.Sprintf("%s:%d", v.ID, v.Revision), v.ID, "weir.verdicts", v.Site),
 			ActionID: actionID, Action: action, DispositionID: dispositionID, Disposition: disposition,
-			IsAlert: v.Action > event.ActionObserve && !v.Revoked,
+			IsAlert: v.Action > event.ActionObserve && !v.Revoked, Attacks: attacks(v.Threats),
 		},
 		ConfidenceID: confidenceID, Confidence: confidenceName, ConfidenceScore: confidence,
+		// The score in whole bits; the level says what weir does about it.
+		RiskLevelID: severityID - 1, RiskLevel: riskLevels[severityID-1], RiskScore: int64(v.Score+500) / 1000,
 		FindingInfo: findingInfo(v), StartTime: millis(v.Time), Evidences: evidences(v),
 		AnomalyAnalyses: anomalies(v),
 	}
 	if v.Policy != "" {
-		d.Policy = &policy{UID: v.Policy, IsApplied: v.Mode == event.ModeEnforce}
+		d.Policy = &policy{UID: v.Policy, Version: v.Policy, IsApplied: v.Mode == event.ModeEnforce}
 	}
 	d.Unmapped = map[string]any{
 		"time": v.Time, "site": v.Site, "scope": v.Scope, "actor": v.Actor, "action": v.Action, "mode": v.Mode, "expires": v.Expires, "revision": v.Revision,
@@ -119,7 +124,7 @@ func findingInfo(v *verdict.Verdict) info {
 		whom = v.Actor
 	}
 	in := info{
-		UID: v.ID, Title: title(v.Threats) + " by " + whom, Desc: v.Evidence.Summary, CreatedTime: millis(v.Time), ModifiedTime: millis(v.Time),
+		UID: v.ID, Title: title(v.Threats) + " by " + whom, Desc: v.Evidence.Summary, CreatedTime: millis(v.Time), ModifiedTime: millis(v.Time), Attacks: attacks(v.Threats),
 		Analytic: analytic{TypeID: 2, Type: "Behavioral", Name: title(v.Threats), UID: firstThreat(v.Threats), Version: v.Engine},
 	}
 	for _, t := range v.Threats {
@@ -221,7 +226,7 @@ func (f Format) Decision(d *verdict.Decision) ([]byte, error) {
 			SeverityID: severityID, Severity: severityName, Message: d.Reason,
 			Metadata: f.metadata(d.ID, d.Verdict, "weir.decisions", d.Site),
 			ActionID: actionID, Action: action, DispositionID: dispositionID, Disposition: disposition,
-			IsAlert: d.Action > event.ActionObserve, Rule: rule(d),
+			IsAlert: d.Action > event.ActionObserve, Rule: rule(d), Attacks: attacks(d.Threats),
 		},
 		HTTPRequest: httpRequest{
 			UID: d.ID, Method: knownMethod(r.Method), UserAgent: r.UserAgent,
@@ -230,7 +235,7 @@ func (f Format) Decision(d *verdict.Decision) ([]byte, error) {
 		HTTPResponse: response(d), Source: source(r),
 	}
 	if d.Policy != "" {
-		doc.Policy = &policy{UID: d.Policy, IsApplied: d.Mode == event.ModeEnforce}
+		doc.Policy = &policy{UID: d.Policy, Version: d.Policy, IsApplied: d.Mode == event.ModeEnforce}
 	}
 	if r.JA4 != "" {
 		doc.JA4 = []ja4{{TypeID: 1, Type: "JA4", Value: r.JA4}}

@@ -174,6 +174,8 @@ func TestTheMappingIsTheOneOfTheDocuments(t *testing.T) {
 		`"title":"Credential Stuffing (OAT-008) by a_0000000000000001"`, `"types":["OAT-008","OAT-007"]`, `"confidence_score":99`,
 		`"severity_id":4`, `"is_alert":true`, `"correlation_uid":"v_0123456789abcdef0123456789abcdef"`, `"uid":"v_0123456789abcdef0123456789abcdef:1"`,
 		`"observation_parameter":"distinct_target_accounts"`, `"related_events":[{"uid":"r-1"`,
+		`"risk_score":27`, `"risk_level_id":3,"risk_level":"High"`, `"version":"sha256:12"`,
+		`"attacks":[{"tactic":{"uid":"TA0006","name":"Credential Access"},"technique":{"uid":"T1110","name":"Brute Force"},"sub_technique":{"uid":"T1110.004","name":"Credential Stuffing"},"version":"16.1"}`,
 	} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("%s is missing in %s", want, b)
