@@ -34,6 +34,7 @@ func Sink(ctx context.Context, env Env) error {
 			return nil, err
 		}
 		r.group.Go(func() error { return s.run(ctx) })
+		r.mux.HandleFunc("POST /sinks/test", s.test)
 		supervise.Ready(s.describe())
 		return s.report, nil
 	})

@@ -58,11 +58,17 @@ func TestEnforcerElsewhere(t *testing.T) {
 	needEngine(t)
 	a, w := newApp(t), newWeir(t, "fd")
 	cert, key := certificate(t)
-	feed := freePort(t)
+	feed, siem := freePort(t), filepath.Join(t.TempDir(), "siem.ndjson")
 	site := fmt.Sprintf("sites: [{name: shop, hosts: [\"*\"], upstream: %q, flows: %q}]\n", a.url, flowMap(t))
-	w.up(t, "--config", w.config(t, site+fmt.Sprintf("enforce: {mode: enforce}\ncollect: {ebpf: {enabled: \"off\"}}\nfeed: {listen: %q, tls: {cert: %q, key: %q}}\n", feed, cert, key)))
+	w.up(t, "--config", w.config(t, site+fmt.Sprintf("enforce: {mode: enforce}\ncollect: {ebpf: {enabled: \"off\"}}\nfeed: {listen: %q, tls: {cert: %q, key: %q}}\nsinks: [{name: siem, type: file, path: %q}]\n", feed, cert, key, siem)))
 	if !strings.Contains(w.out.String(), "feed https://"+feed) {
 		t.Errorf("weir up does not say where the feed is:\n%s", w.out)
+	}
+	if out := w.ok(t, "sinks", "test"); !strings.Contains(out, "delivered in") {
+		t.Errorf("sinks test:\n%s", out)
+	}
+	if b, err := os.ReadFile(siem); err != nil || !strings.Contains(string(b), "Test of the sink") {
+		t.Errorf("%v: %s", err, b)
 	}
 	var made admin.EnforcerKey
 	decode(t, w.ok(t, "enforcers", "add", "edge-1", "-o", "json"), &made)

@@ -169,24 +169,3 @@ func (g *global) printFindings(w io.Writer, findings []line.Finding) {
 		}
 	}
 }
-
-func newSinks(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "sinks", Short: "Destinations for verdicts and decisions"}
-	cmd.AddCommand(&cobra.Command{
-		Use: "list", Short: "List the configured sinks", Args: cobra.NoArgs, Annotations: asTable,
-		Example: "  weir sinks list\n  weir sinks list -o json",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := g.load()
-			if err != nil {
-				return err
-			}
-			t := admin.Table{Columns: []string{"name", "type", "format", "to"}, Rows: [][]any{}}
-			for i := range cfg.Sinks {
-				s := &cfg.Sinks[i]
-				t.Rows = append(t.Rows, []any{s.Name, s.Type, s.Format, s.Path + s.URL})
-			}
-			return g.printTable(cmd, &t)
-		},
-	})
-	return cmd
-}
