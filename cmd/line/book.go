@@ -1,6 +1,8 @@
 package line
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirproject/weir/baseline"
+	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/enforcer/wasm/policy"
 	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
@@ -149,7 +153,32 @@ func (e *engine) Observe(ev *event.Event, pos verdict.Position) stream.Result {
 		}
 	}
 	e.events++
-	return stream.Result{Actor: r.Actor, Route: r.Route, Verdicts: r.Verdicts}
+	return stream.Result{Actor: r.Actor, Route: r.Route, Verdicts: withPolicy(r.Verdicts)}
+}
+
+// Control implements stream.Engine.
+func (e *engine) Control(c *verdict.Control, pos verdict.Position) []verdict.Verdict {
+	return withPolicy(e.Engine.Control(c, pos))
+}
+
+// InForce implements stream.Engine.
+func (e *engine) InForce() []verdict.Verdict { return withPolicy(e.Engine.InForce()) }
+
+// policyHash names the policy that caps what verdicts propose: the module that
+// every enforcer of this version runs.
+var policyHash = func() string {
+	sum := sha256.Sum256(policy.Strongest)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}()
+
+// withPolicy says on the engine's verdicts which policy caps them.
+func withPolicy(list []verdict.Verdict) []verdict.Verdict {
+	for i := range list {
+		if list[i].Bound != admin.BoundOperator {
+			list[i].Policy = policyHash
+		}
+	}
+	return list
 }
 
 // Cut implements stream.Engine. What the sites have taught is told with it.

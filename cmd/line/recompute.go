@@ -125,11 +125,12 @@ func (r *recomputing) result(err error) *admin.Replay {
 	return r.out
 }
 
-// sameVerdict compares canonical bytes; the sequence is the log's, not the
-// engine's.
+// sameVerdict compares canonical bytes; the sequence is the log's and the policy
+// the installation's, not the engine's.
 func sameVerdict(a, b *verdict.Verdict) (bool, string) {
 	x, y := *a, *b
 	x.Sequence, y.Sequence = 0, 0
+	x.Policy, y.Policy = "", ""
 	p, err1 := json.Marshal(&x)
 	q, err2 := json.Marshal(&y)
 	if err := errors.Join(err1, err2); err != nil {

@@ -52,6 +52,8 @@ type Config struct {
 	VerdictDelay time.Duration
 	// Mode is written to decisions of taught exchanges; the Decider knows its own.
 	Mode event.Mode
+	// Policy is the hash of the policy that Decider applies, for the verdicts.
+	Policy string
 	// Decisions and Verdicts receive one JSON line each; nil discards them.
 	Decisions io.Writer
 	Verdicts  io.Writer
@@ -246,7 +248,7 @@ func (r *Runner) observe(s *slot) {
 func (r *Runner) publish(v *verdict.Verdict, at int64) {
 	r.sequence++
 	v.Sequence = r.sequence
-	v.Mode = r.cfg.Mode
+	v.Mode, v.Policy = r.cfg.Mode, r.cfg.Policy
 	r.sum.Verdicts++
 	for _, t := range v.Threats {
 		r.sum.ByThreat[string(t)]++

@@ -104,7 +104,7 @@ func runReplay(cmd *cobra.Command, g *global, f *replayFlags, files []string) (e
 	}
 	cfg := replay.Config{
 		Extractor: parts.Extractor, Engine: parts, Decider: parts.Decider,
-		LearnUntil: learnUntil, VerdictDelay: f.delay, Mode: mode,
+		LearnUntil: learnUntil, VerdictDelay: f.delay, Mode: mode, Policy: parts.Decider.Status().PolicyHash,
 	}
 	var outputs []*output
 	for _, o := range []struct {
