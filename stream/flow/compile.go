@@ -51,6 +51,14 @@ type plan struct {
 	success, failure         *condition
 }
 
+// newPlan selects nothing: the whole of a body is no value of it, unless a
+// pointer names it.
+func newPlan(template string) *plan {
+	p := &plan{template: template}
+	p.body.slot, p.response.slot = -1, -1
+	return p
+}
+
 // param names the template's parameter at a segment of a path, or is "".
 func (p *plan) param(index int) string {
 	if p.rest && index >= len(p.params) {
@@ -136,7 +144,7 @@ func (m *Map) compile() (*siteMap, []Fault) {
 		c.fault("routes", "%d routes, at most %d", len(m.Routes), maxRoutes)
 		return nil, c.faults
 	}
-	s := &siteMap{undeclared: &plan{}}
+	s := &siteMap{undeclared: newPlan("")}
 	c.overrides("", m.Hash, m.Plain)
 	c.identifiers(s, s.undeclared, true)
 	if s.undeclared.needsBody {
@@ -264,7 +272,7 @@ func (c *compiler) selectors(p *plan, path string, list Selectors, answered bool
 }
 
 func (c *compiler) route(s *siteMap, r *Route, path string) *plan {
-	p := &plan{template: r.Match.Path}
+	p := newPlan(r.Match.Path)
 	if segments, err := parseTemplate(r.Match.Path); err == nil {
 		for _, seg := range segments {
 			if !seg.param && !seg.rest {

@@ -70,7 +70,7 @@ type Extractor struct {
 type hostSuffix struct{ suffix, site string }
 
 // empty is the map of a site without one.
-var empty = &siteMap{undeclared: &plan{}}
+var empty = &siteMap{undeclared: newPlan("")}
 
 // NewExtractor checks and compiles the sites' maps; the error joins all faults.
 func NewExtractor(cfg Config) (*Extractor, error) {
