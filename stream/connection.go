@@ -130,7 +130,7 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, args ...any) {
 }
 
 func (c Connection) client(opts ...kgo.Opt) (*kgo.Client, error) {
-	cl, err := kgo.NewClient(append(c.options(), opts...)...)
+	cl, err := kgo.NewClient(append(append(c.options(), kgo.WithDecompressor(newFrames())), opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("log client: %w", err)
 	}
