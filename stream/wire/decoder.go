@@ -207,13 +207,16 @@ func (p *parts) offsets(i, n, limit int) ([]byte, error) {
 		return nil, corrupt("%d bytes for %d offsets", len(b), n+1)
 	}
 	b = b[:4*(n+1)]
-	last := uint32(0)
-	for at := 0; at < len(b); at += 4 {
-		o := binary.LittleEndian.Uint32(b[at:])
-		if o < last || o > uint32(limit) {
-			return nil, corrupt("offset %d after %d, limit %d", o, last, limit)
-		}
+	// A body is smaller than 2 GiB: the highest bit of bad is set by an offset that
+	// is not, by one beyond limit, and by one below the one before.
+	last, bad := uint32(0), uint32(0)
+	for rest := b; len(rest) >= 4; rest = rest[4:] {
+		o := binary.LittleEndian.Uint32(rest)
+		bad |= o | (uint32(limit) - o) | (o - last)
 		last = o
+	}
+	if bad>>31 != 0 {
+		return nil, corrupt("%d offsets fall, or go beyond %d", n+1, limit)
 	}
 	return b, nil
 }
@@ -334,6 +337,18 @@ func (s *source) take(p *parts, f *field) error {
 }
 
 func (s *source) checkIndices() error {
+	// Four at a time: what is set in none of them is set in no greatest one.
+	b, all := s.fixed, uint64(0)
+	for ; len(b) >= 8; b = b[8:] {
+		all |= binary.LittleEndian.Uint64(b)
+	}
+	for ; len(b) >= 2; b = b[2:] {
+		all |= uint64(binary.LittleEndian.Uint16(b))
+	}
+	all |= all >> 32
+	if int(uint16(all|all>>16)) < len(s.strs) {
+		return nil
+	}
 	top := -1
 	for at := 0; at+1 < len(s.fixed); at += 2 {
 		top = max(top, int(binary.LittleEndian.Uint16(s.fixed[at:])))
