@@ -29,18 +29,29 @@ type fold struct {
 	aging  aging
 
 	decoder *wire.Decoder
-	ev      event.Event
-	routes  map[string]string
+	// ring holds the running event and those that the engine is told of before.
+	ring   [lookahead + 1]event.Event
+	herald herald
+	routes map[string]string
 }
+
+// herald is an engine that wants to know of an event before its turn, so that
+// memory which it needs is on its way. It must change nothing by it.
+type herald interface{ Ahead(ev *event.Event) }
+
+// lookahead is how many events before its own turn an engine is told of one.
+const lookahead = 2
 
 // maxRoutes bounds the interned route templates; past it the table starts anew.
 const maxRoutes = 4096
 
 func newFold(topic string, partition int32, engine Engine) *fold {
-	return &fold{
+	f := &fold{
 		topic: topic, partition: partition, engine: engine, decoder: wire.NewDecoder(wire.Limits{}),
 		routes: make(map[string]string),
 	}
+	f.herald, _ = engine.(herald)
+	return f
 }
 
 // folded is what one record gave.
@@ -97,8 +108,13 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 	}
 	st := &out.chunk.stored
 	st.Actors, st.Routes = make([]event.Hash, n), make([]string, n)
+	for i := range min(lookahead, n) {
+		f.fetch(batch, i)
+	}
 	for i := range n {
-		batch.Event(i, &f.ev)
+		if i+lookahead < n {
+			f.fetch(batch, i+lookahead)
+		}
 		f.observe(rec.Offset, i, st, emit, seen)
 	}
 	f.events += uint64(n)
@@ -109,19 +125,29 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 	return out
 }
 
+// fetch reads event i of a batch into the ring and announces it.
+func (f *fold) fetch(batch *wire.Batch, i int) {
+	ev := &f.ring[i%len(f.ring)]
+	batch.Event(i, ev)
+	if f.herald != nil {
+		f.herald.Ahead(ev)
+	}
+}
+
 func (f *fold) observe(offset int64, i int, st *Stored, emit func(*verdict.Verdict), seen observed) {
 	row := int32(i)
-	if f.prefer.shadowed(&f.ev) {
+	ev := &f.ring[i%len(f.ring)]
+	if f.prefer.shadowed(ev) {
 		st.Shadowed = append(st.Shadowed, row)
 		return
 	}
 	pos := verdict.Position{Partition: f.partition, Offset: offset, Row: row}
-	res := f.engine.Observe(&f.ev, pos)
+	res := f.engine.Observe(ev, pos)
 	for k := range res.Verdicts {
 		emit(&res.Verdicts[k])
 	}
 	if seen != nil {
-		seen(&f.ev, pos, res)
+		seen(ev, pos, res)
 	}
 	st.Actors[i], st.Routes[i] = res.Actor, f.intern(res.Route)
 }

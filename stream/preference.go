@@ -21,7 +21,13 @@ const (
 
 // rank orders the capture points: the enforcer knows most (and acted), then the
 // kernel, then the access log. Replayed and unknown sources take no part.
-var rank = map[event.Source]int{event.SourceEnforcer: 0, event.SourceEBPF: 1, event.SourceAccessLog: 2}
+var rank = func() (r [numSources]int8) {
+	for i := range r {
+		r[i] = -1
+	}
+	r[event.SourceEnforcer], r[event.SourceEBPF], r[event.SourceAccessLog] = 0, 1, 2
+	return r
+}()
 
 const numRanks = 3
 
@@ -33,6 +39,9 @@ const numRanks = 3
 // It is part of a partition's state: a replay decides the same.
 type preference struct {
 	sites map[string]*[numRanks]int64 // event time each source last spoke; 0 never
+	// last is the entry of lastName, the site of the event before.
+	lastName string
+	last     *[numRanks]int64
 	// fed is a ring of the hashed (site, id) that less preferred sources fed.
 	fed []uint64
 	at  int
@@ -46,10 +55,10 @@ func (p *preference) shadowed(ev *event.Event) bool {
 	if ev.Flags&event.FlagShadowed != 0 {
 		return true
 	}
-	r, ok := rank[ev.Source]
-	if !ok {
+	if int(ev.Source) >= len(rank) || rank[ev.Source] < 0 {
 		return false
 	}
+	r := int(rank[ev.Source])
 	last := p.site(ev.Site)
 	if ev.Time > last[r] {
 		last[r] = ev.Time
@@ -86,6 +95,15 @@ func (p *preference) sole(last *[numRanks]int64, r int) bool {
 }
 
 func (p *preference) site(name string) *[numRanks]int64 {
+	if name == p.lastName && p.last != nil {
+		return p.last
+	}
+	s := p.find(name)
+	p.lastName, p.last = strings.Clone(name), s // name may alias a decoder's buffer
+	return s
+}
+
+func (p *preference) find(name string) *[numRanks]int64 {
 	if s, ok := p.sites[name]; ok {
 		return s
 	}
@@ -96,7 +114,7 @@ func (p *preference) site(name string) *[numRanks]int64 {
 		p.forgetSite()
 	}
 	s := new([numRanks]int64)
-	p.sites[strings.Clone(name)] = s // name may alias a decoder's buffer
+	p.sites[strings.Clone(name)] = s
 	return s
 }
 
@@ -181,7 +199,7 @@ func (p *preference) appendTo(w *stateWriter) {
 
 func (p *preference) readFrom(r *stateReader) {
 	n := r.count(maxSites)
-	p.sites = make(map[string]*[numRanks]int64, n)
+	p.sites, p.last = make(map[string]*[numRanks]int64, n), nil
 	for range n {
 		name, s := r.text(), new([numRanks]int64)
 		for i := range s {

@@ -23,7 +23,6 @@ func sampleFold() *fold {
 		f.prefer.shadowed(ev)
 		f.engine.(*countEngine).Counts[ev.Path]++
 	}
-	f.ev.Source = 3
 	ev := testEvent("shop", 1)
 	ev.Source = 3 // accesslog
 	f.prefer.shadowed(ev)
