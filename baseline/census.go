@@ -1,7 +1,6 @@
 package baseline
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/weirproject/weir/baseline/feature"
@@ -120,7 +119,7 @@ func (e *Engine) Sites() int { return len(e.order) }
 // with thousands of endpoints.
 func (e *Engine) Learned(i int) (out []Learned) {
 	s := e.order[i]
-	l := Learned{Site: s.name, Baseline: s.baseline(), Since: int64(s.state.First) * int64(time.Second)}
+	l := Learned{Site: s.name, Baseline: e.baseline(s), Since: int64(s.state.First) * int64(time.Second)}
 	add := func(key, name string, value int64, observations uint64) {
 		l.Key, l.Name, l.Value, l.Observations = key, name, verdict.Milli(value), observations
 		out = append(out, l)
@@ -156,6 +155,6 @@ func (e *Engine) Learned(i int) (out []Learned) {
 }
 
 // baseline is the version of what the site has taught.
-func (s *site) baseline() string {
-	return fmt.Sprintf("b_%016x", sketch.Join(s.state.Key, s.state.Events>>12))
+func (e *Engine) baseline(s *site) string {
+	return e.text.start().add("b_").hash(sketch.Join(s.state.Key, s.state.Events>>12)).String()
 }

@@ -1,10 +1,8 @@
 package baseline
 
 import (
-	"fmt"
 	"math/bits"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirproject/weir/baseline/actor"
@@ -18,18 +16,18 @@ import (
 // milliBits turns milli-nats into thousandths of a bit.
 func milliBits(nats int32) verdict.Milli { return verdict.Milli(int64(nats) * 14427 / 10000) }
 
-// compose writes the verdict of a case.
-func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, why string) verdict.Verdict {
+// compose writes the verdict of a case under an id.
+func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.Facts, id string) verdict.Verdict {
 	v := verdict.Verdict{
-		ID: idText(c.Verdict), Revision: c.Revision, Site: s.name, Time: verdict.Time(in.Now), Expires: verdict.Time(c.Expires),
-		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(s, c, f),
+		ID: id, Revision: c.Revision, Site: s.name, Time: verdict.Time(in.Now), Expires: verdict.Time(c.Expires),
+		Scope: verdict.ScopeActor, Action: c.Action, Mode: e.cfg.Mode, Threats: e.threats(s, c, f, id),
 		Binds: e.groups(in, c), Engine: Version,
-		Baseline: s.baseline(),
+		Baseline: e.baseline(s),
 		Maturity: e.maturity(s, in),
 	}
 	v.FalsePositiveBound, v.Bound = claim(in.Site, int(c.Threat), c.Action)
 	if c.Subject == threat.Actor {
-		v.Actor = "a_" + event.Hash(c.ID).String()
+		v.Actor = e.text.start().add("a_").hash(c.ID).String()
 	} else {
 		v.Scope = verdict.ScopeCohort
 	}
@@ -39,6 +37,9 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 	for i := range c.Parts {
 		if c.Parts[i] == 0 {
 			continue
+		}
+		if v.Evidence.Features == nil {
+			v.Evidence.Features = make([]verdict.Feature, 0, len(f.Parts)+1)
 		}
 		name := "continued_when_refused"
 		if i < len(f.Parts) {
@@ -53,11 +54,8 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 	v.Confidence = verdict.Micro(1000000 - sketch.Decay(1000000, uint32(max(0, c.Score())), 693))
 	ev := &v.Evidence
 	ev.Events = c.Samples()
-	ev.Links = e.links(in, c)
+	ev.Links = e.links(in, c, v.Actor)
 	ev.Range = verdict.Range{Topic: e.cfg.Topic, Partition: c.End.Partition, From: c.Begin.Offset, To: c.End.Offset}
-	if why != "" {
-		ev.Caps = append(ev.Caps, why)
-	}
 	ev.Summary, ev.Counterfactual = e.words(c, f, &v)
 	return v
 }
@@ -79,14 +77,14 @@ func (e *Engine) named(c *threat.Case) uint32 {
 }
 
 // threats lists the case's threat first and then the others that are named.
-func (e *Engine) threats(s *site, c *threat.Case, f *threat.Facts) []verdict.Threat {
+func (e *Engine) threats(s *site, c *threat.Case, f *threat.Facts, id string) []verdict.Threat {
 	list := []verdict.Threat{f.Threat}
 	for i := range e.set.Facts() {
 		if i != int(c.Threat) && c.Named&(1<<i) != 0 {
 			list = append(list, e.set.Facts()[i].Threat)
 		}
 	}
-	if i, ok := e.force.at[idText(c.Verdict)]; ok {
+	if i, ok := e.force.at[id]; ok {
 		for _, t := range e.force.list[i].Threats {
 			if !slices.Contains(list, t) {
 				list = append(list, t)
@@ -150,25 +148,28 @@ func (e *Engine) kindName(k uint8, c *threat.Case) string {
 }
 
 func (e *Engine) maturity(s *site, in *feature.Input) string {
-	age := time.Duration(in.Now - int64(s.state.First)*1e9)
 	owners := e.resolver.Owners(s.index)
-	word := "young: evidence without history only"
+	word := "young: evidence without history only, "
 	if threat.Mature(s.state, in.Sec, owners) {
-		word = "mature"
+		word = "mature, "
 	}
-	return fmt.Sprintf("%s, %d days, %d owners at most, %d events", word, age/(24*time.Hour), owners, s.state.Events)
+	t := e.text.start().add(word).number((in.Now - int64(s.state.First)*1e9) / int64(24*time.Hour)).add(" days, ")
+	return t.number(int64(owners)).add(" owners at most, ").number(int64(s.state.Events)).add(" events").String()
 }
 
 // links explains why the actor's identifiers belong together.
-func (e *Engine) links(in *feature.Input, c *threat.Case) []verdict.Link {
+func (e *Engine) links(in *feature.Input, c *threat.Case, name string) []verdict.Link {
 	if c.Subject != threat.Actor || in.Identity.ID != c.ID {
 		return nil
 	}
 	var out []verdict.Link
 	for t := range actor.NumTypes {
 		if n := in.Identity.Links[t]; n > 0 {
+			if out == nil {
+				out = make([]verdict.Link, 0, actor.NumTypes-t)
+			}
 			out = append(out, verdict.Link{
-				From: fmt.Sprintf("%s (%d times)", t, n), To: "a_" + event.Hash(c.ID).String(),
+				From: e.text.start().add(t.String()).add(" (").number(int64(n)).add(" times)").String(), To: name,
 				Bits: milliBits(int32(in.Identity.Weights[t]) * 125),
 			})
 		}
@@ -178,35 +179,35 @@ func (e *Engine) links(in *feature.Input, c *threat.Case) []verdict.Link {
 
 // words writes the paragraph and the counterfactual.
 func (e *Engine) words(c *threat.Case, f *threat.Facts, v *verdict.Verdict) (summary, counterfactual string) {
-	var b strings.Builder
-	who := "One actor"
+	t := e.text.start()
 	switch c.Subject {
-	case threat.Object:
-		who = "Several contexts together, all on one " + string(c.Name[:c.NameLen]) + ","
-	case threat.Group:
-		who = "Several contexts together, all on one " + string(c.Name[:c.NameLen]) + ","
+	case threat.Object, threat.Group:
+		t.add("Several contexts together, all on one ").add(string(c.Name[:c.NameLen])).add(", ")
 	case threat.Tool:
-		who = "One client program"
+		t.add("One client program ")
 	default:
+		t.add("One actor ")
 	}
-	span := (time.Duration(c.Last-min(c.Last, c.First)) * time.Second).String()
-	fmt.Fprintf(&b, "%s %s within %s since %s (%s, %s).", who, f.Verb, span,
-		time.Unix(int64(c.First), 0).UTC().Format("2006-01-02 15:04:05"), f.Threat, f.Name)
+	t.add(f.Verb).add(" within ").add((time.Duration(c.Last-min(c.Last, c.First)) * time.Second).String()).add(" since ")
+	t.b = time.Unix(int64(c.First), 0).UTC().AppendFormat(t.b, time.DateTime)
+	t.add(" (").add(string(f.Threat)).add(", ").add(f.Name).add(").")
 	best := -1
-	for i, p := range v.Evidence.Features {
+	for i := range v.Evidence.Features {
+		p := &v.Evidence.Features[i]
 		if best < 0 || p.Bits > v.Evidence.Features[best].Bits {
 			best = i
 		}
 		if p.Bits >= 500 {
-			fmt.Fprintf(&b, " %s is %s where %s is expected here (%s bits).", strings.ReplaceAll(p.Name, "_", " "), p.Value, p.Expected, p.Bits)
+			t.add(" ").spaced(p.Name).add(" is ").milli(p.Value).add(" where ").milli(p.Expected).add(" is expected here (").milli(p.Bits).add(" bits).")
 		}
 	}
+	summary = t.String()
 	if best >= 0 {
-		p := v.Evidence.Features[best]
-		counterfactual = fmt.Sprintf("without %s the score would be %s bits; the bar for %s is %s",
-			strings.ReplaceAll(p.Name, "_", " "), v.Score-p.Bits, v.Action, milliBits(bar(v.Action)))
+		p := &v.Evidence.Features[best]
+		t.start().add("without ").spaced(p.Name).add(" the score would be ").milli(v.Score - p.Bits)
+		counterfactual = t.add(" bits; the bar for ").add(v.Action.String()).add(" is ").milli(milliBits(bar(v.Action))).String()
 	}
-	return b.String(), counterfactual
+	return summary, counterfactual
 }
 
 func bar(a event.Action) int32 {

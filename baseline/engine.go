@@ -119,6 +119,8 @@ type Engine struct {
 	req actor.Request
 	out []verdict.Verdict
 	now uint32
+	// text is where the strings of verdicts are built.
+	text text
 }
 
 // New makes an engine with all its memory. It panics on an invalid

@@ -1,8 +1,6 @@
 package baseline
 
 import (
-	"encoding/binary"
-	"encoding/hex"
 	"slices"
 	"time"
 
@@ -136,7 +134,8 @@ func (e *Engine) consider(s *site, in *feature.Input, t *threat.Touched) {
 		c.Verdict = verdictID(s, c, f)
 	}
 	c.Revision++
-	if i, ok := e.force.at[idText(c.Verdict)]; ok {
+	id := e.text.start().add("v_").hash(c.Verdict[0]).hash(c.Verdict[1]).String()
+	if i, ok := e.force.at[id]; ok {
 		c.Revision = max(c.Revision, e.force.list[i].Revision+1)
 	}
 	c.Action, c.Named = act, named
@@ -153,7 +152,10 @@ func (e *Engine) consider(s *site, in *feature.Input, t *threat.Touched) {
 	if act >= event.ActionRateLimit && c.Subject == threat.Actor {
 		in.Conduct.Flagged |= 1 << c.Threat
 	}
-	v := e.compose(s, in, c, f, why)
+	v := e.compose(s, in, c, f, id)
+	if why != "" {
+		v.Evidence.Caps = append(v.Evidence.Caps, why)
+	}
 	e.counters.Verdicts++
 	e.force.put(v)
 	e.out = append(e.out, v)
@@ -165,13 +167,6 @@ func verdictID(s *site, c *threat.Case, f *threat.Facts) [2]uint64 {
 	a = sketch.Join(a, sketch.HashString(string(f.Threat)))
 	a = sketch.Join(a, sketch.Join(uint64(c.Begin.Offset), uint64(c.Begin.Partition)<<32|uint64(uint32(c.Begin.Row))))
 	return [2]uint64{a, sketch.Join(a, uint64(c.First))}
-}
-
-func idText(id [2]uint64) string {
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], id[0])
-	binary.BigEndian.PutUint64(b[8:], id[1])
-	return "v_" + hex.EncodeToString(b[:])
 }
 
 // bind remembers what the event carries, as far as it may stand alone or

@@ -18,27 +18,29 @@ type Micro int64
 type Nano int64
 
 // MarshalJSON writes the decimal.
-func (m Milli) MarshalJSON() ([]byte, error) { return decimal(int64(m), 3), nil }
+func (m Milli) MarshalJSON() ([]byte, error) { return appendDecimal(nil, int64(m), 3), nil }
 
 // UnmarshalJSON reads a decimal and rounds down to thousandths.
 func (m *Milli) UnmarshalJSON(b []byte) error { return parseDecimal((*int64)(m), b, 3) }
 
-func (m Milli) String() string { return string(decimal(int64(m), 3)) }
+func (m Milli) String() string { return string(m.Append(nil)) }
+
+// Append appends what String gives.
+func (m Milli) Append(dst []byte) []byte { return appendDecimal(dst, int64(m), 3) }
 
 // MarshalJSON writes the decimal.
-func (m Micro) MarshalJSON() ([]byte, error) { return decimal(int64(m), 6), nil }
+func (m Micro) MarshalJSON() ([]byte, error) { return appendDecimal(nil, int64(m), 6), nil }
 
 // UnmarshalJSON reads a decimal.
 func (m *Micro) UnmarshalJSON(b []byte) error { return parseDecimal((*int64)(m), b, 6) }
 
 // MarshalJSON writes the decimal.
-func (n Nano) MarshalJSON() ([]byte, error) { return decimal(int64(n), 9), nil }
+func (n Nano) MarshalJSON() ([]byte, error) { return appendDecimal(nil, int64(n), 9), nil }
 
 // UnmarshalJSON reads a decimal.
 func (n *Nano) UnmarshalJSON(b []byte) error { return parseDecimal((*int64)(n), b, 9) }
 
-func decimal(v int64, digits int) []byte {
-	var dst []byte
+func appendDecimal(dst []byte, v int64, digits int) []byte {
 	u := uint64(v)
 	if v < 0 {
 		dst = append(dst, '-')
@@ -53,8 +55,12 @@ func decimal(v int64, digits int) []byte {
 	if rest == 0 {
 		return dst
 	}
-	frac := fmt.Sprintf("%0*d", digits, rest)
-	return append(append(dst, '.'), strings.TrimRight(frac, "0")...)
+	dst = append(dst, '.')
+	for ; rest > 0; rest %= scale { // the zeros at the end are left out
+		scale /= 10
+		dst = append(dst, byte('0'+rest/scale))
+	}
+	return dst
 }
 
 func parseDecimal(dst *int64, b []byte, digits int) error {
