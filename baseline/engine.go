@@ -113,6 +113,7 @@ type Engine struct {
 	counters Counters
 	count    census
 	cut      *sketch.Cut
+	next     ahead
 
 	// scratch of the running event
 	in  feature.Input
@@ -158,7 +159,7 @@ func (e *Engine) reset() (err error) {
 	}
 	e.sites, e.order, e.recent = map[string]*site{}, nil, nil
 	e.force = newLedger(e.cfg.Verdicts)
-	e.counters, e.count = Counters{}, census{}
+	e.counters, e.count, e.next = Counters{}, census{}, ahead{}
 	e.out = make([]verdict.Verdict, 0, 16)
 	return nil
 }
@@ -225,6 +226,7 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	e.request(in)
 	in.Resolution = e.resolver.Resolve(&e.req)
 	in.Actor = in.Resolution.Actor
+	e.set.Hint(e.layer.ActorKey(in.Actor), e.layer.Conduct(in.Actor).Open)
 	e.layer.Observe(in)
 	var touched []threat.Touched
 	if !in.Exempt {
@@ -257,7 +259,7 @@ func (s *site) route(in *feature.Input) string {
 		template, _ := s.routes.Lookup(ev.Path)
 		return template
 	}
-	m := s.routes.Observe(route.Observation{Time: in.Now, Method: ev.Method, Path: ev.Path, Status: ev.Status, QueryKeys: ev.QueryKeys})
+	m := s.routes.Observe(route.Observation{Time: in.Now, Method: ev.Method, Path: ev.Path, Hash: in.Path, Status: ev.Status, QueryKeys: ev.QueryKeys})
 	if ev.Route != "" {
 		return ev.Route
 	}

@@ -59,23 +59,30 @@ const epochSeconds = 3*86400 + 43200
 type large struct {
 	bits     [32]uint64
 	previous uint32
-	used     uint32
+	set      uint32 // how many bits are
 }
 
 func (l *large) add(account uint64) {
 	h := sketch.Mix(account) & 2047
-	l.bits[h>>6] |= 1 << (h & 63)
+	if bit := uint64(1) << (h & 63); l.bits[h>>6]&bit == 0 {
+		l.bits[h>>6] |= bit
+		l.set++
+	}
+}
+
+// recount finds set again: versions before kept something else in its place.
+func (l *large) recount() {
+	l.set = 0
+	for _, w := range l.bits {
+		l.set += uint32(bits.OnesCount64(w))
+	}
 }
 
 func (l *large) count() uint32 {
-	set := uint64(0)
-	for _, w := range l.bits {
-		set += uint64(bits.OnesCount64(w))
-	}
-	if set >= 2040 {
+	if l.set >= 2040 {
 		return 12000
 	}
-	return uint32(2048 * int64(sketch.LnRatio(2048, 2048-set)) / 1000)
+	return uint32(2048 * int64(sketch.LnRatio(2048, 2048-uint64(l.set))) / 1000)
 }
 
 type row = sketch.Row[identifier]
@@ -93,7 +100,7 @@ func (r *Resolver) roll(id *identifier, epoch uint8) {
 		if stale {
 			l.previous = 0
 		}
-		l.bits = [32]uint64{}
+		l.bits, l.set = [32]uint64{}, 0
 	} else {
 		id.previous = uint8(min(255, id.owners.Count()))
 		if stale {
@@ -118,7 +125,7 @@ func (r *Resolver) own(id *identifier, account uint64, epoch uint8) {
 		return
 	}
 	l := r.large.At(int(r.largeUsed))
-	*l = large{previous: uint32(id.previous), used: 1}
+	*l = large{previous: uint32(id.previous)}
 	for i := range uint64(id.owners.Count()) {
 		l.add(sketch.Mix(i + uint64(id.owners)))
 	}

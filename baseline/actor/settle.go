@@ -301,6 +301,9 @@ func (r *Resolver) SetState(rd *sketch.Reader) error {
 		}
 	}
 	r.largeUsed, r.free, r.hand, r.stats = heads[0], heads[1], heads[2], stats[0]
+	for i := range r.large.Len() {
+		r.large.At(i).recount()
+	}
 	return nil
 }
 

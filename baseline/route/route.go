@@ -24,7 +24,7 @@ type Config struct {
 	// about 150 bytes each, grown on demand).
 	MaxNodes int
 	// CachePaths is the number of concrete paths whose template is remembered
-	// (default 1024, 128 bytes each; a power of two).
+	// (default 4096, 128 bytes each; a power of two).
 	CachePaths int
 	// Seed keys the hash of the tables, so that paths cannot be crafted to
 	// collide. Replay needs the same seed on every machine.
@@ -58,8 +58,10 @@ type Observation struct {
 	// Time is event time in UTC nanoseconds.
 	Time   int64
 	Method string
-	// Path is the request path; a query after "?" is ignored.
+	// Path is the request path; a query after "?" is ignored. Hash is its
+	// sketch.HashString: a path that collides with another costs time only.
 	Path string
+	Hash uint64
 	// Status 0 means unknown and counts as answered.
 	Status uint16
 	// QueryKeys are parameter names joined by "&", without values.
@@ -151,7 +153,7 @@ func New(cfg Config) (*Learner, error) {
 		cfg.MaxNodes = 16384
 	}
 	if cfg.CachePaths == 0 {
-		cfg.CachePaths = 1024
+		cfg.CachePaths = 4096
 	}
 	l := &Learner{cfg: cfg, cache: make([]cached, cfg.CachePaths)}
 	l.reset()
@@ -179,12 +181,13 @@ func (l *Learner) Stats() Stats {
 // Observe learns from one answered request and returns its template. It
 // allocates only when the site shows something new.
 func (l *Learner) Observe(o Observation) Match {
-	path := cutPath(o.Path)
-	h := sketch.Hash(l.cfg.Seed, path)
+	raw := o.Path[:min(len(o.Path), maxPathBytes)]
+	h := o.Hash
 	c := &l.cache[h&uint64(len(l.cache)-1)]
-	if c.hash == h && c.gen == l.gen && int(c.size) == len(path) && string(c.path[:c.size]) == path {
+	if c.hash == h && c.gen == l.gen && int(c.size) == len(raw) && string(c.path[:c.size]) == raw {
 		return l.arrive(c.node, &o)
 	}
+	path := cutPath(raw)
 	n, known := l.walk(path, answered(o.Status))
 	if !known {
 		return Match{Template: l.unknownOf(n), Endpoint: none, Unknown: true, Asset: assetPath(path)}
@@ -199,11 +202,17 @@ func (l *Learner) Observe(o Observation) Match {
 		}
 		return m
 	}
-	if len(path) <= len(c.path) {
-		c.hash, c.gen, c.node, c.size = h, l.gen, n, uint8(len(path))
-		copy(c.path[:], path)
+	if len(raw) <= len(c.path) {
+		c.hash, c.gen, c.node, c.size = h, l.gen, n, uint8(len(raw))
+		copy(c.path[:], raw)
 	}
 	return m
+}
+
+// Hint asks the processor for what is remembered of a path by its hash, which an
+// Observe needs soon. It changes nothing.
+func (l *Learner) Hint(hash uint64) {
+	sketch.Hint(&l.cache[hash&uint64(len(l.cache)-1)])
 }
 
 // Lookup returns the template of a path without learning from it.

@@ -17,9 +17,16 @@ const (
 var (
 	lnTable   = makeLnTable()
 	exp2Table = makeExp2Table()
+	// lnPowers[e] is ln(2^e) in units of 1e-6.
+	lnPowers = func() (t [64]uint64) {
+		for e := range t {
+			t[e] = uint64(e) * lnTwoNano / 1000
+		}
+		return t
+	}()
 )
 
-func makeLnTable() (t [1<<lnBits + 1]int32) {
+func makeLnTable() (t [1<<lnBits + 1]uint32) {
 	for i := range t[:1<<lnBits] {
 		// log2 by repeated squaring of a number in [1,2) with 31 fraction bits.
 		x := uint64(1<<lnBits+i) << (31 - lnBits)
@@ -32,7 +39,7 @@ func makeLnTable() (t [1<<lnBits + 1]int32) {
 				log2 |= 1
 			}
 		}
-		t[i] = int32((log2*lnTwoNano>>24 + 500) / 1000)
+		t[i] = uint32((log2*lnTwoNano>>24 + 500) / 1000)
 	}
 	t[1<<lnBits] = (lnTwoNano + 500) / 1000
 	return t
@@ -94,16 +101,22 @@ func Ln(x uint64) int32 {
 	if x <= 1 {
 		return 0
 	}
-	e := bits.Len64(x) - 1
+	e := uint(bits.Len64(x)-1) & 63
 	m := x << (63 - e)                        // leading one at bit 63
 	i := m >> (63 - lnBits) & (1<<lnBits - 1) // next ten bits
-	rest := int64(m >> (63 - 2*lnBits) & (1<<lnBits - 1))
-	micro := int64(e)*lnTwoNano/1000 + int64(lnTable[i]) + (int64(lnTable[i+1])-int64(lnTable[i]))*rest>>lnBits
+	rest := m >> (63 - 2*lnBits) & (1<<lnBits - 1)
+	low := uint64(lnTable[i])
+	micro := lnPowers[e] + low + (uint64(lnTable[i+1])-low)*rest>>lnBits
 	return int32((micro + 500) / 1000)
 }
 
 // LnRatio returns ln(a/b) in milli-nats; zero counts as one.
-func LnRatio(a, b uint64) int32 { return Ln(a) - Ln(b) }
+func LnRatio(a, b uint64) int32 {
+	if a == b {
+		return 0
+	}
+	return Ln(a) - Ln(b)
+}
 
 // Decay returns v after dt at the given half-life, both in the same unit,
 // rounded towards zero. A half-life of zero does not decay.

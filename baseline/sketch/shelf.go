@@ -1,5 +1,7 @@
 package sketch
 
+import "unsafe"
+
 // Shelf is a Table whose values are large and stand apart from the keys: a
 // look-up that finds nothing touches one cache line.
 type Shelf[V any] struct {
@@ -14,12 +16,33 @@ func NewShelf[V any](n int) *Shelf[V] {
 	return &Shelf[V]{index: index, vals: NewFlat[V](index.Len())}
 }
 
+// Hint asks for the place of key, HintValue for the first n bytes of its value
+// once that has come.
+func (s *Shelf[V]) Hint(key uint64) { s.index.Hint(key) }
+
+// HintValue is the second step after Hint.
+func (s *Shelf[V]) HintValue(key uint64, n int) {
+	if at := s.index.FindAt(key); at >= 0 {
+		prefetch(unsafe.Pointer(&s.vals.rows[at]), n) //nolint:gosec // the address is not read
+	}
+}
+
 // Find returns the value of key, or nil. It does not count as use.
 func (s *Shelf[V]) Find(key uint64) *V {
 	if at := s.index.FindAt(key); at >= 0 {
 		return s.vals.At(at)
 	}
 	return nil
+}
+
+// Use is Find, counting as use.
+func (s *Shelf[V]) Use(key uint64, now uint32) *V {
+	at := s.index.FindAt(key)
+	if at < 0 {
+		return nil
+	}
+	s.index.rows.At(at).Seen = now
+	return s.vals.At(at)
 }
 
 // Get returns the value of key, taking the least recently used of its set when it

@@ -49,6 +49,12 @@ func (t *Table[V]) FindAt(key uint64) int {
 	return -1
 }
 
+// Hint asks for the rows among which key's is or would be.
+func (t *Table[V]) Hint(key uint64) { t.rows.Hint(t.set(key), ways) }
+
+// Look returns the row at a position, to be read.
+func (t *Table[V]) Look(at int) *Row[V] { return &t.rows.rows[at] }
+
 // Find returns the row of key, or nil. It does not touch Seen.
 func (t *Table[V]) Find(key uint64) *Row[V] {
 	if at := t.FindAt(key); at >= 0 {
@@ -72,12 +78,14 @@ func (t *Table[V]) GetAt(key uint64, now uint32) (at int, fresh bool) {
 		t.rows.keep(at, ways)
 	}
 	s := t.rows.Look(at, ways)
-	oldest := 0
 	for i := range s {
 		if s[i].Key == key {
 			s[i].Seen = now
 			return at + i, false
 		}
+	}
+	oldest := 0
+	for i := range s {
 		if s[oldest].Key != 0 && (s[i].Key == 0 || s[i].Seen < s[oldest].Seen) {
 			oldest = i
 		}

@@ -20,6 +20,8 @@ type Set struct {
 	layer     *feature.Layer
 	obs       Observation
 	touched   []Touched
+	// ids are the running event's subjects, found when first needed.
+	ids [numSubjects]uint64
 }
 
 // Touched is a case that an event has changed.
@@ -32,7 +34,6 @@ type Touched struct {
 	Cap     string
 	// Raised: the event itself has added to the case.
 	Raised bool
-	key    uint64
 }
 
 // NewSet makes a set of detectors with room for so many cases.
@@ -73,11 +74,23 @@ func (s *Set) Find(subject Subject, id uint64, detector int) *Case {
 	return s.cases.Find(CaseKey(subject, id, detector))
 }
 
+// Hint asks the processor for the cases about an actor by a bit for each detector,
+// which Observe needs soon. It changes nothing.
+func (s *Set) Hint(actor uint64, open uint32) {
+	for ; open != 0; open &= open - 1 {
+		s.cases.HintValue(CaseKey(Actor, actor, bits.TrailingZeros32(open)), caseHint)
+	}
+}
+
+// caseHint is how many bytes of a case a detector changes: the numbers of its Head.
+const caseHint = 192
+
 // Observe runs the detectors that want the event and returns the cases that it
 // changed or that concern its subjects; valid until the next call.
 func (s *Set) Observe(in *feature.Input) []Touched {
 	s.touched = s.touched[:0]
 	s.obs.In, s.obs.Layer = in, s.layer
+	s.ids = [numSubjects]uint64{}
 	// A refused request has no outcome, but what it tried is still conduct.
 	for _, i := range s.always {
 		s.run(i, in)
@@ -133,16 +146,21 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	if sub == Actor && sum <= 0 && in.Conduct.Open&(1<<i) == 0 {
 		return // a good record opens no case
 	}
-	id := SubjectID(in, sub)
-	key := CaseKey(sub, id, i)
-	c := s.cases.Find(key)
-	if c == nil && sum <= 0 {
-		in.Conduct.Open &^= 1 << i
-		return
+	if s.ids[sub] == 0 {
+		s.ids[sub] = SubjectID(in, sub)
 	}
-	c, fresh := s.cases.Get(key, in.Sec)
-	if fresh {
-		c.Head = Head{First: in.Sec, Last: in.Sec, ID: id, SiteIndex: in.SiteIndex, Threat: uint8(i), Subject: sub}
+	id := s.ids[sub]
+	key := CaseKey(sub, id, i)
+	c := s.cases.Use(key, in.Sec)
+	if c == nil {
+		if sum <= 0 {
+			in.Conduct.Open &^= 1 << i
+			return
+		}
+		c, _ = s.cases.Get(key, in.Sec)
+		c.Head = Head{}
+		c.First, c.Last, c.ID = in.Sec, in.Sec, id
+		c.SiteIndex, c.Threat, c.Subject = in.SiteIndex, uint8(i), sub
 	}
 	if sub == Actor {
 		in.Conduct.Open |= 1 << i
@@ -190,9 +208,10 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	if in.Teach && sub == Actor {
 		c.TaughtUntil, c.TaughtRate = in.Sec, max(c.TaughtRate, rate(in))
 	}
-	t := Touched{Case: c, Facts: &s.facts[i], key: key, Raised: sum > 0}
+	s.touched = append(s.touched, Touched{})
+	t := &s.touched[len(s.touched)-1]
+	t.Case, t.Facts, t.Raised = c, &s.facts[i], sum > 0
 	t.Allowed, t.Cap = s.allowed(i, c, score)
-	s.touched = append(s.touched, t)
 }
 
 // allowed is the action that score, ladder and caps allow.
@@ -244,8 +263,9 @@ func (c *Case) established(in *feature.Input) bool {
 		in.Sec-c.TaughtUntil < 14*86400 && rate(in) <= 3*c.TaughtRate
 }
 
-// trusted says that nothing about the event's actor is suspicious.
-func (s *Set) trusted(in *feature.Input) bool {
+// Trusted says that nothing about the event's actor is suspicious: the event may
+// teach, and may prove ownership to the resolver.
+func (s *Set) Trusted(in *feature.Input) bool {
 	if in.Conduct.Flagged != 0 || in.Refused {
 		return false
 	}
@@ -262,13 +282,14 @@ func (s *Set) trusted(in *feature.Input) bool {
 	return true
 }
 
-// Trusted is for the resolver: this event may prove ownership.
-func (s *Set) Trusted(in *feature.Input) bool { return s.trusted(in) }
-
 // learn teaches the site's baselines from an event that is not suspicious; an
 // actor teaches at most 40 times per episode.
 func (s *Set) learn(in *feature.Input) {
-	if in.Page.Page && in.Page.N < 60 && s.trusted(in) && !crowded(in) {
+	page, role := in.Page.Page && in.Page.N < 60, in.Role != event.RoleNone && in.ByActor != nil
+	if !page && !role || !s.Trusted(in) {
+		return
+	}
+	if page && !crowded(in) {
 		p, u := &in.Page, &in.Site.Urns[event.RoleNone]
 		if p.New {
 			u[feature.PageMissing].Learn(p.Fresh, p.Lost, p.Missing)
@@ -284,7 +305,7 @@ func (s *Set) learn(in *feature.Input) {
 		}
 		u[feature.PageUnowned].Learn(0, 0, in.Unowned)
 	}
-	if in.Role == event.RoleNone || in.ByActor == nil || !s.trusted(in) {
+	if !role {
 		return
 	}
 	st, u := &in.ActorStep, &in.Site.Urns[in.Role]
