@@ -31,7 +31,7 @@ func pack(tb testing.TB, b []byte, opts ...lz4.Option) []byte {
 
 // noise does not compress.
 func noise(n int) []byte {
-	b, r := make([]byte, n), rand.New(rand.NewPCG(1, 2)) //nolint:gosec // test data
+	b, r := make([]byte, n), rand.New(rand.NewPCG(1, 2))
 	for i := range b {
 		b[i] = byte(r.Uint32())
 	}
