@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -47,7 +48,7 @@ func (s *sinking) test(w http.ResponseWriter, r *http.Request) {
 		if d := running[c.Name]; d != nil {
 			return d.Test(ctx, sample)
 		}
-		return fmt.Errorf("it does not run yet; see `weir status`")
+		return errors.New("it does not run yet; see `weir status`")
 	}), nil)
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -129,7 +130,7 @@ func lines(t *testing.T, path string) [][]byte {
 func verdictForm(t *testing.T, o object, number int) {
 	t.Helper()
 	for key, form := range map[string]string{
-		"id": `"v_[0-9a-f]{32}"`, "revision": `[1-9]\d*`, "sequence": fmt.Sprint(number), "site": `"shop"`, "time": timeForm, "expires": timeForm,
+		"id": `"v_[0-9a-f]{32}"`, "revision": `[1-9]\d*`, "sequence": strconv.Itoa(number), "site": `"shop"`, "time": timeForm, "expires": timeForm,
 		"scope": `"(request|session|actor|cohort|site)"`, "actor": `"a_[0-9a-f]{16}"`, "action": `"(allow|observe|rate_limit|challenge|redirect|rewrite|block)"`,
 		"mode": `"enforce"`, "threats": `\["OAT-0\d\d"(,"OAT-0\d\d")*\]`, "score": numForm, "confidence": `0\.\d+|1`, "false_positive_bound": numForm,
 		"bound": `"(empirical|model)"`, "binds": `\[\{.*\}\]`, "evidence": `\{.*\}`, "baseline": `"b_[0-9a-f]{16}"`, "engine": `"\d+\.\d+\.\d+"`,

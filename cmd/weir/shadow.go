@@ -60,8 +60,12 @@ them is what false positives are estimated from.`,
 
 // shadowParts are the groups of a report in the order in which people ask.
 var shadowParts = []struct{ name, title string }{
-	{"action", "would have been"}, {"threat", "threat"}, {"route", "route"}, {"account_age", "account age"},
-	{"customer_value", "customer value"}, {"country", "country"},
+	{"action", "would have been"},
+	{"threat", "threat"},
+	{"route", "route"},
+	{"account_age", "account age"},
+	{"customer_value", "customer value"},
+	{"country", "country"},
 }
 
 func printShadow(w io.Writer, rep *admin.ShadowReport) error {
