@@ -78,9 +78,12 @@ type Table struct {
 type ShadowReport struct {
 	Since time.Time `json:"since"`
 	Rule  string    `json:"rule,omitempty"`
-	// Requests that the ingress decided, and those it would have acted on.
+	// Requests that the ingress decided in shadow mode, those of them it would
+	// have acted on, and Enforced those that were not decided in shadow mode and
+	// count nowhere else.
 	Requests int64 `json:"requests"`
 	Acted    int64 `json:"acted"`
+	Enforced int64 `json:"enforced"`
 	// Sessions are all, attackers' among them; Customers those of accounts known
 	// for a day or more, which is what false positives are estimated from.
 	Sessions  ShadowBound `json:"sessions"`

@@ -68,6 +68,11 @@ func runRole(ctx context.Context, env Env, name string, build func(ctx context.C
 	r.now.Store(env.Config)
 	r.clock = newWallClock(env.Log, r.metrics)
 	r.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if (name == "enforce" || name == "collect") && !Managed() {
+		if err := sharedKey(env.Config); err != nil {
+			return err
+		}
+	}
 	say, err := build(ctx, r)
 	if err != nil {
 		return err

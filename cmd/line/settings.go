@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -25,6 +26,27 @@ import (
 // start.
 func Keyring(cfg *config.Loaded) (*flow.Keyring, error) {
 	keys, _, err := config.EnsureKeyring(cfg.Keys.Pseudonym, os.LookupEnv)
+	return keys, err
+}
+
+// sharedKey makes sure that a part on a machine of its own has the installation's
+// key: with a new one it would name everybody otherwise than the verdicts do,
+// and nothing would ever match.
+func sharedKey(cfg *config.Loaded) error {
+	_, err := config.Keyring(cfg.Keys.Pseudonym, os.LookupEnv)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: copy it from the machine that runs weir process or weir up, and name it in keys.pseudonym: every part of an installation shares it", err)
+	}
+	return err
+}
+
+// ExistingKeyring loads the keys for a question about what is stored; making one
+// would only give an answer that fits nothing.
+func ExistingKeyring(cfg *config.Loaded) (*flow.Keyring, error) {
+	keys, err := config.Keyring(cfg.Keys.Pseudonym, os.LookupEnv)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: weir up or weir process makes it at its first start; name its directory with --data", err)
+	}
 	return keys, err
 }
 

@@ -59,7 +59,7 @@ func shadowReport(ctx context.Context, query func(context.Context, string) (*adm
 	}
 	// A session, or of those who bring none, an address and a program.
 	const unit = "if(session != '', session, concat(toString(client_ip), ' ', user_agent))"
-	seen := fmt.Sprintf("SELECT id, time, route, country, account, %s AS unit FROM weir.requests WHERE time >= fromUnixTimestamp64Nano(%d) AND source = 'enforcer'", unit, since.Add(-shadowSlack).UnixNano())
+	seen := fmt.Sprintf("SELECT id, time, route, country, account, mode, %s AS unit FROM weir.requests WHERE time >= fromUnixTimestamp64Nano(%d) AND source = 'enforcer'", unit, since.Add(-shadowSlack).UnixNano())
 	with := fmt.Sprintf(`WITH s AS (%s),
 r AS (%s AND id IN (SELECT id FROM s)),
 a AS (SELECT account, min(time) AS first_seen, countIf(role IN ('order', 'pay_auth') AND outcome = 'success') AS purchases
@@ -94,17 +94,17 @@ a AS (SELECT account, min(time) AS first_seen, countIf(role IN ('order', 'pay_au
 func shadowTotals(ctx context.Context, query func(context.Context, string) (*admin.Table, error), rep *admin.ShadowReport, acted, seen string) error {
 	t, err := query(ctx, fmt.Sprintf(`WITH s AS (%s), a AS (SELECT account, min(time) AS first_seen FROM weir.requests WHERE account != '' GROUP BY account),
 hits AS (SELECT id FROM s), strong AS (SELECT id FROM s WHERE proposed = 'block')
-SELECT count(), countIf(hit), uniqExact(unit), uniqExactIf(unit, hit), uniqExactIf(unit, blocked), uniqExactIf(unit, known), uniqExactIf(unit, known AND hit)
-FROM (SELECT r.unit AS unit, r.id IN hits AS hit, r.id IN strong AS blocked, a.account != '' AND r.time >= a.first_seen + toIntervalDay(1) AS known
+SELECT countIf(shadowed), countIf(hit), uniqExactIf(unit, shadowed), uniqExactIf(unit, hit), uniqExactIf(unit, blocked), uniqExactIf(unit, known AND shadowed), uniqExactIf(unit, known AND hit), countIf(NOT shadowed)
+FROM (SELECT r.unit AS unit, r.mode = 'shadow' AS shadowed, r.id IN hits AS hit, r.id IN strong AS blocked, a.account != '' AND r.time >= a.first_seen + toIntervalDay(1) AS known
     FROM (%s) AS r LEFT JOIN a ON r.account = a.account)`, acted, seen))
 	if err != nil {
 		return fmt.Errorf("shadow report: %w", err)
 	}
-	if len(t.Rows) != 1 || len(t.Rows[0]) != 7 {
+	if len(t.Rows) != 1 || len(t.Rows[0]) != 8 {
 		return fmt.Errorf("shadow report: the store answered %v", t.Rows)
 	}
 	row := t.Rows[0]
-	rep.Requests, rep.Acted = integer(row[0]), integer(row[1])
+	rep.Requests, rep.Acted, rep.Enforced = integer(row[0]), integer(row[1]), integer(row[7])
 	rep.Sessions = admin.ShadowBound{What: "challenged, slowed or blocked", Of: "sessions", Hit: integer(row[3]), Seen: integer(row[2])}
 	rep.Blocked = admin.ShadowBound{What: "blocked", Of: "sessions", Hit: integer(row[4]), Seen: integer(row[2])}
 	rep.Customers = admin.ShadowBound{What: "challenged, slowed or blocked", Of: "sessions of accounts known for a day or more", Hit: integer(row[6]), Seen: integer(row[5])}

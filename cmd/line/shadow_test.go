@@ -45,7 +45,7 @@ func TestARuleIsText(t *testing.T) {
 		if !strings.Contains(sql, `rule = 'x\') OR 1=1 --'`) {
 			t.Errorf("asked %s", sql)
 		}
-		return &admin.Table{Rows: [][]any{{0, 0, 0, 0, 0, 0, 0}}}, nil
+		return &admin.Table{Rows: [][]any{{0, 0, 0, 0, 0, 0, 0, 0}}}, nil
 	}
 	if _, err := shadowReport(t.Context(), query, time.Unix(1, 0), `x') OR 1=1 --`); err != nil || asked != len(shadowKeys)+2 {
 		t.Errorf("%d queries, %v", asked, err)

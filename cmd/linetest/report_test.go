@@ -46,7 +46,7 @@ func TestShadowReport(t *testing.T) {
 	w.settled(t)
 	var rep admin.ShadowReport
 	decode(t, w.ok(t, "shadow", "report", "--since", "1h", "-o", "json"), &rep)
-	if rep.Requests != tries+5 || rep.Acted < 20 || rep.Sessions.Hit != 1 || rep.Sessions.Seen < 2 || rep.Customers.Hit != 0 {
+	if rep.Requests != tries+5 || rep.Acted < 20 || rep.Sessions.Hit != 1 || rep.Sessions.Seen < 2 || rep.Customers.Hit != 0 || rep.Enforced != 0 {
 		t.Errorf("report %+v", rep)
 	}
 	if !strings.HasPrefix(rep.Sessions.Statement, "With 95 % confidence this policy would have challenged, slowed or blocked at most ") {
@@ -74,7 +74,7 @@ func TestShadowReport(t *testing.T) {
 		t.Errorf("of another threat: %+v", one)
 	}
 	text := w.ok(t, "shadow", "report")
-	for _, want := range []string{"requests would have been acted on", "account age", "no proven account", "/api/login", "samples"} {
+	for _, want := range []string{"requests in shadow mode would have been acted on", "account age", "no proven account", "/api/login", "samples"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}

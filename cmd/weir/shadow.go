@@ -69,7 +69,10 @@ var shadowParts = []struct{ name, title string }{
 }
 
 func printShadow(w io.Writer, rep *admin.ShadowReport) error {
-	_, _ = fmt.Fprintf(w, "since %s: %d of %d requests would have been acted on\n", rep.Since.Format(time.RFC3339), rep.Acted, rep.Requests)
+	_, _ = fmt.Fprintf(w, "since %s: %d of %d requests in shadow mode would have been acted on\n", rep.Since.Format(time.RFC3339), rep.Acted, rep.Requests)
+	if rep.Enforced > 0 {
+		_, _ = fmt.Fprintf(w, "  %d more were decided in enforce mode and do not count here\n", rep.Enforced)
+	}
 	for _, b := range []admin.ShadowBound{rep.Sessions, rep.Blocked, rep.Customers} {
 		_, _ = fmt.Fprintf(w, "  %s\n", b.Statement)
 	}

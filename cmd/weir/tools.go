@@ -34,7 +34,7 @@ installation's key, so that an analyst can look a person up. Kinds: ` + strings.
 			if err != nil {
 				return err
 			}
-			keys, err := line.Keyring(cfg)
+			keys, err := line.ExistingKeyring(cfg)
 			if err != nil {
 				return err
 			}

@@ -41,7 +41,7 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("WEIR_DATA", t.TempDir())
 	for _, line := range []string{
-		"bogus", "verdicts bogus", "flows bogus", "config bogus", "sinks bogus", "allowlists bogus", "completion tcsh", "help bogus",
+		"bogus", "verdicts bogus", "flows bogus", "config bogus", "sinks bogus", "allowlists bogus", "enforcers bogus", "enforcers add", "shadow bogus", "shadow report --since soon", "completion tcsh", "help bogus",
 		"up", "up --bogus", "up extra", "up --mode block --demo", "up --ebpf maybe --demo", "up --listen 8080 --demo", "up --upstream localhost:9000",
 		"sql", "verdicts show", "verdicts add", "verdicts add --client 192.0.2.1", "verdicts add --client nobody --reason x",
 		"verdicts add --client 192.0.2.0/24 --reason x", "verdicts add --client 192.0.2.1 --action challenge --reason x",
@@ -53,7 +53,7 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 			t.Errorf("weir %s ends with %d, want 2", line, code)
 		}
 	}
-	for _, line := range []string{"status", "sql SELECT", "explain v_1", "verdicts list", "flows check none.yaml", "config check none.yaml", "replay none.log"} {
+	for _, line := range []string{"status", "sql SELECT", "explain v_1", "verdicts list", "flows check none.yaml", "config check none.yaml", "pseudonym account ann", "enforcers list", "enforcers add a", "shadow report", "enforce", "collect", "replay none.log"} {
 		if code := run(strings.Fields(line)); code != 1 {
 			t.Errorf("weir %s ends with %d, want 1", line, code)
 		}

@@ -290,7 +290,7 @@ func newCollect(g *global) *cobra.Command {
 
 func newProcess(g *global) *cobra.Command {
 	return newRole(g, "process", "Run one processor: engine, store cursor, feed and queries",
-		"Owns partitions of weir.events as a member of the consumer group: learns, gives\nverdicts, stores rows. Several share the work through kafka.brokers and\nprocess.snapshots, a directory that all of them reach.", line.Process)
+		"Owns partitions of weir.events as a member of the consumer group: learns, gives\nverdicts, stores rows. Several share the work through kafka.brokers and\nprocess.snapshots, a directory or bucket that all of them reach. feed.listen serves\nverdicts to enforcers on other machines.", line.Process)
 }
 
 func newEnforce(g *global) *cobra.Command {

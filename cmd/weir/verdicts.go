@@ -105,7 +105,9 @@ func (g *global) describeVerdict(w io.Writer, v *verdict.Verdict) string {
 	}
 	what := strings.TrimSpace(g.paint(w, bold, strings.ToUpper(v.Action.String())) + " " + threats(v.Threats))
 	_, _ = fmt.Fprintf(&b, "%s  %s on %s (revision %d%s)\n", v.ID, what, v.Site, v.Revision, state)
-	_, _ = fmt.Fprintf(&b, "  %s\n", printable(v.Evidence.Summary))
+	if v.Evidence.Summary != "" { // the feed's snapshot comes without evidence
+		_, _ = fmt.Fprintf(&b, "  %s\n", printable(v.Evidence.Summary))
+	}
 	whom := strings.TrimSpace(string(v.Scope) + " " + v.Actor)
 	_, _ = fmt.Fprintf(&b, "  %s, mode %s, from %s until %s\n", whom, v.Mode, v.Time.Std().Format(time.RFC3339), v.Expires.Std().Format(time.RFC3339))
 	if v.Bound == admin.BoundOperator {
