@@ -15,7 +15,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -38,7 +41,17 @@ type Enforcers struct {
 	mu   sync.Mutex
 	all  []*enforcerEntry
 	open map[string]map[*session]struct{} // by name
+
+	refused [len(refusals)]atomic.Uint64
 }
+
+// refusals are why a connection to the feed was refused.
+var refusals = [...]string{"key", "connections"}
+
+const (
+	refusedKey = iota
+	refusedConnections
+)
 
 // enforcerEntry is one key in the file.
 type enforcerEntry struct {
@@ -236,10 +249,12 @@ func (e *Enforcers) enter(key, from string, s *session) (*enforcerEntry, error) 
 	defer e.mu.Unlock()
 	i := slices.IndexFunc(e.all, func(x *enforcerEntry) bool { return x.KeyHash == hash })
 	if i < 0 {
+		e.refused[refusedKey].Add(1)
 		return nil, Errorf(http.StatusUnauthorized, "the feed needs the key of an enforcer: `weir enforcers add NAME` makes one")
 	}
 	x := e.all[i]
 	if len(e.open[x.Name]) >= maxSessions {
+		e.refused[refusedConnections].Add(1)
 		return nil, Errorf(http.StatusTooManyRequests, "enforcer %s has %d connections already: give each its own key", x.Name, maxSessions)
 	}
 	if e.open[x.Name] == nil {
@@ -258,4 +273,32 @@ func (e *Enforcers) leave(x *enforcerEntry, s *session) {
 		delete(e.open, x.Name)
 	}
 	x.seen = time.Now().UTC().Truncate(time.Second)
+}
+
+var (
+	connectedDesc = prometheus.NewDesc("weir_feed_enforcers", "Enforcers that have a key of the feed, by state: connected, away.", []string{"state"}, nil)
+	refusedDesc   = prometheus.NewDesc("weir_feed_refused_total", "Connections to the feed that were refused, by cause: key, connections.", []string{"cause"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (e *Enforcers) Describe(ch chan<- *prometheus.Desc) {
+	ch <- connectedDesc
+	ch <- refusedDesc
+}
+
+// Collect implements prometheus.Collector.
+func (e *Enforcers) Collect(ch chan<- prometheus.Metric) {
+	e.mu.Lock()
+	connected, all := 0, len(e.all)
+	for _, x := range e.all {
+		if len(e.open[x.Name]) > 0 {
+			connected++
+		}
+	}
+	e.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(connectedDesc, prometheus.GaugeValue, float64(connected), "connected")
+	ch <- prometheus.MustNewConstMetric(connectedDesc, prometheus.GaugeValue, float64(all-connected), "away")
+	for i, cause := range refusals {
+		ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(e.refused[i].Load()), cause)
+	}
 }

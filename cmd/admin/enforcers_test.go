@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // keyed opens the feed with a key and returns the status and a reader of lines.
@@ -114,6 +116,24 @@ func TestOneKeyOpensFewConnections(t *testing.T) {
 		if status, _ := keyed(t, srv.URL, made.Key); status != want {
 			t.Errorf("connection %d: status %d, want %d", i, status, want)
 		}
+	}
+	if status, _ := keyed(t, srv.URL, "weir_x"); status != http.StatusUnauthorized {
+		t.Errorf("a made-up key: status %d", status)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(all)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			got[f.GetName()+" "+m.Label[0].GetValue()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	if got["weir_feed_enforcers connected"] != 1 || got["weir_feed_enforcers away"] != 0 || got["weir_feed_refused_total connections"] != 1 || got["weir_feed_refused_total key"] != 1 {
+		t.Errorf("metrics %v", got)
 	}
 	if err := all.Remove("edge"); err != nil { // ends them
 		t.Fatal(err)

@@ -27,6 +27,7 @@ func (p *processor) serveFeed(ctx context.Context) (string, error) {
 	if p.enforcers, err = admin.OpenEnforcers(enforcersFile(p.Config.Data), p.feed); err != nil {
 		return "", err
 	}
+	p.metrics.MustRegister(p.enforcers)
 	p.mux.HandleFunc("GET /v1/enforcers", func(w http.ResponseWriter, _ *http.Request) { admin.JSON(w, p.enforcers.List(), nil) })
 	p.mux.HandleFunc("POST /v1/enforcers", p.changeEnforcers(func(name string) (any, error) { return p.enforcers.Add(name) }))
 	p.mux.HandleFunc("POST /v1/enforcers/remove", p.changeEnforcers(func(name string) (any, error) {
