@@ -170,6 +170,9 @@ func (e *Enforcers) find(name string) int {
 	return slices.IndexFunc(e.all, func(x *enforcerEntry) bool { return x.Name == name })
 }
 
+// RefuseConnection counts one that was closed before it said anything.
+func (e *Enforcers) RefuseConnection() { e.refused[refusedConnections].Add(1) }
+
 // hashKey is how a key is kept. The key has 256 random bits: a plain hash gives
 // nobody a way to guess it.
 func hashKey(key string) string {

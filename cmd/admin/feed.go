@@ -168,7 +168,7 @@ func parseVector(s string) (map[int32]int64, error) {
 		p, o, ok := strings.Cut(part, ":")
 		partition, err1 := strconv.ParseInt(p, 10, 32)
 		offset, err2 := strconv.ParseInt(o, 10, 64)
-		if !ok || err1 != nil || err2 != nil || len(out) > 4096 {
+		if _, twice := out[int32(partition)]; !ok || err1 != nil || err2 != nil || twice || len(out) > 4096 {
 			return nil, fmt.Errorf("Last-Event-ID %q is none of ours", s)
 		}
 		out[int32(partition)] = offset

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,6 +46,7 @@ func (p *processor) serveFeed(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("verdict feed: %w", err)
 	}
+	ln = &boundedListener{Listener: ln, most: maxFeedConnections, refused: p.enforcers.RefuseConnection}
 	scheme := "http"
 	if cfg.TLS.Cert != "" {
 		pair := &keyPair{files: cfg.TLS}
@@ -58,6 +60,45 @@ func (p *processor) serveFeed(ctx context.Context) (string, error) {
 	mux.Handle("GET "+config.FeedPath, p.enforcers)
 	p.group.Go(func() error { return admin.Serve(ctx, ln, mux) })
 	return fmt.Sprintf("feed %s://%s", scheme, ln.Addr()), nil
+}
+
+// maxFeedConnections bounds those that hold a connection to the feed, with a key
+// or not yet: the processor needs its descriptors for the log.
+const maxFeedConnections = 2048
+
+// boundedListener closes what comes while most connections are open.
+type boundedListener struct {
+	net.Listener
+	most    int64
+	open    atomic.Int64
+	refused func()
+}
+
+// Accept implements net.Listener.
+func (l *boundedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) <= l.most {
+			return &boundedConn{Conn: c, done: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+		}
+		l.open.Add(-1)
+		l.refused()
+		_ = c.Close()
+	}
+}
+
+type boundedConn struct {
+	net.Conn
+	done func()
+}
+
+// Close implements net.Conn.
+func (c *boundedConn) Close() error {
+	c.done()
+	return c.Conn.Close()
 }
 
 func (p *processor) changeEnforcers(change func(name string) (any, error)) http.HandlerFunc {

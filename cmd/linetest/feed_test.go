@@ -128,6 +128,9 @@ func TestEnforcerElsewhere(t *testing.T) {
 	if r := late.get(t, "/item/1"); r.header.Get("X-Weir-Verdict") != live {
 		t.Errorf("without a key: status %d", r.status)
 	}
+	if out := edge.run(t, "status").stdout; !strings.Contains(out, "lost by no_log: ") {
+		t.Errorf("the edge does not say that nothing is recorded:\n%s", out)
+	}
 	st := edge.ok(t, "enforcers", "list")
 	if !strings.Contains(st, "away") {
 		t.Errorf("the edge calls itself\n%s", st)
