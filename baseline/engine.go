@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/weirproject/weir/baseline/actor"
+	"github.com/weirproject/weir/baseline/campaign"
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/baseline/route"
 	"github.com/weirproject/weir/baseline/sketch"
@@ -105,6 +106,7 @@ type Engine struct {
 	resolver *actor.Resolver
 	layer    *feature.Layer
 	set      *threat.Set
+	attacks  *campaign.Table
 	sites    map[string]*site
 	order    []*site
 	// recent is the site of the event before.
@@ -152,6 +154,7 @@ func (e *Engine) reset() (err error) {
 	if err != nil {
 		return err
 	}
+	e.attacks = campaign.New(1 << 14)
 	features := e.resolver.OnMerge
 	e.resolver.OnMerge = func(into, from uint32) {
 		features(into, from)
@@ -171,7 +174,7 @@ func (e *Engine) Counters() Counters {
 	c.Evicted = e.resolver.Evicted() + e.layer.Evicted()
 	var bytes int
 	c.CasesUsed, c.CasesEvicted, bytes = e.set.Cases()
-	c.Bytes = bytes + e.resolver.Bytes() + e.layer.Bytes()
+	c.Bytes = bytes + e.resolver.Bytes() + e.layer.Bytes() + e.attacks.Bytes()
 	for _, s := range e.order {
 		c.Late += uint64(s.state.Late)
 	}
@@ -245,7 +248,7 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	if !in.Teach && !in.Exempt {
 		e.publish(s, in, touched, pos)
 	}
-	return Result{Actor: event.Hash(e.layer.ActorKey(actorNow)), Route: s.route(in), Verdicts: e.out}
+	return Result{Actor: e.reported(in, touched, actorNow), Route: s.route(in), Verdicts: e.out}
 }
 
 // route learns from an answered request and returns the declared or the learned

@@ -84,6 +84,7 @@ func (e *Engine) Cut() (*sketch.Cut, error) {
 	e.resolver.Cut(c)
 	e.layer.Cut(c)
 	e.set.Cut(c)
+	e.attacks.Cut(c)
 	for _, s := range e.order {
 		s.frozen = c.Lazy(func() ([]byte, error) { return e.putSite(s) })
 	}
@@ -150,7 +151,7 @@ func (e *Engine) Restore(r io.Reader) (err error) {
 		e.force.revoked[r.ID] = r.Until
 	}
 	e.counters = h.Counters
-	for _, part := range []func(*sketch.Reader) error{e.resolver.SetState, e.layer.SetState, e.set.SetState} {
+	for _, part := range []func(*sketch.Reader) error{e.resolver.SetState, e.layer.SetState, e.set.SetState, e.attacks.SetState} {
 		if err := part(sr); err != nil {
 			return err
 		}

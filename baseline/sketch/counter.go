@@ -47,6 +47,13 @@ func (b *Bloom) Add(v uint64) bool {
 	return isNew
 }
 
+// Has says whether v may have been inserted.
+func (b *Bloom) Has(v uint64) bool {
+	h := Mix(v + 0x2545f491)
+	i, j := h>>55, h>>46&511
+	return b[i>>6]&(1<<(i&63)) != 0 && b[j>>6]&(1<<(j&63)) != 0
+}
+
 // Full says that so many bits are set that further answers mean little.
 func (b *Bloom) Full() bool {
 	n := 0
