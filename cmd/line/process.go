@@ -190,6 +190,11 @@ func (p *processor) report() admin.Report {
 	for _, topic := range slices.Sorted(maps.Keys(losses)) {
 		rep.Notes = append(rep.Notes, fmt.Sprintf("%d losses seen on %s (metrics tell the causes)", losses[topic], topic))
 	}
+	for _, e := range p.enforcers.List().Enforcers {
+		if e.State == "away" {
+			rep.Notes = append(rep.Notes, fmt.Sprintf("enforcer %s is away since %s: it goes on with what it had", e.Name, e.Seen.Format(time.RFC3339)))
+		}
+	}
 	problems, notes := p.sites.alarms()
 	rep.Problems, rep.Notes = append(rep.Problems, problems...), append(rep.Notes, notes...)
 	if err := p.store.Err(); err != nil {

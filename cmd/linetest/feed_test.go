@@ -12,10 +12,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -79,8 +77,9 @@ func TestEnforcerElsewhere(t *testing.T) {
 	// ingress.
 	before := w.blockedClient(t, newClient(t, w.listen, "127.64.9.1"), "127.64.9.1")
 
-	edge := newEdge(t, w, "fe", site, fmt.Sprintf("feed: {url: \"https://%s\", key: %q, ca: %q}", feed, made.Key, cert))
-	edge.begin(t)
+	edge := newWeir(t, "fe")
+	ingress := startPart(t, "enforce", edge.data, site+fmt.Sprintf("enforce: {listen: %q, mode: enforce, feed: {url: \"https://%s\", key: %q, ca: %q}}\nkeys: {pseudonym: %q}\n",
+		edge.listen, feed, made.Key, cert, filepath.Join(w.data, "keys", "pseudonym")))
 	early, late := newClient(t, edge.listen, "127.64.9.1"), newClient(t, edge.listen, "127.64.9.2")
 	until(t, 20*time.Second, "the edge acts on what stood on the feed", func() bool {
 		r, err := early.do(t.Context(), http.MethodGet, "/item/1", "", nil)
@@ -95,6 +94,11 @@ func TestEnforcerElsewhere(t *testing.T) {
 	until(t, 5*time.Second, "the edge lets the revoked one pass", func() bool { return early.get(t, "/item/1").status == http.StatusOK })
 	w.enforcing(t, "edge-1", "connected")
 
+	w.ok(t, "verdicts", "add", "--client", "127.64.9.6", "--action", "block", "--for", "8s", "--reason", "short")
+	brief := newClient(t, edge.listen, "127.64.9.6")
+	until(t, 8*time.Second, "the short verdict reaches the edge", func() bool { return brief.get(t, "/item/1").status == http.StatusForbidden })
+	untilEvery(t, 200*time.Millisecond, 30*time.Second, "the short verdict ends there", func() bool { return brief.get(t, "/item/1").status == http.StatusOK })
+
 	// The feed dies and comes back: the edge goes on meanwhile and has what it
 	// missed afterwards.
 	w.killPart(t, "process")
@@ -105,9 +109,12 @@ func TestEnforcerElsewhere(t *testing.T) {
 	w.blockedClient(t, newClient(t, edge.listen, "127.64.9.3"), "127.64.9.3")
 
 	// The edge dies and comes back with its saved table and resumes.
-	edge.end(t)
+	ingress.end(t)
 	after := w.addBlock(t, "127.64.9.4")
-	edge.begin(t)
+	if out := w.ok(t, "status"); !strings.Contains(out, "enforcer edge-1 is away since") {
+		t.Errorf("status does not say that the edge is away:\n%s", out)
+	}
+	ingress.begin(t)
 	until(t, 20*time.Second, "the edge resumes", func() bool {
 		r, err := newClient(t, edge.listen, "127.64.9.4").do(t.Context(), http.MethodGet, "/item/1", "", nil)
 		return err == nil && r.header.Get("X-Weir-Verdict") == after
@@ -135,7 +142,7 @@ func TestEnforcerElsewhere(t *testing.T) {
 	if !strings.Contains(st, "away") {
 		t.Errorf("the edge calls itself\n%s", st)
 	}
-	edge.end(t)
+	ingress.end(t)
 	w.stop(t)
 }
 
@@ -170,43 +177,4 @@ func (w *weir) addBlock(t *testing.T, client string) string {
 	var v struct{ ID string }
 	decode(t, w.ok(t, "verdicts", "add", "--client", client, "--action", "block", "--for", "1h", "--reason", "end to end test", "-o", "json"), &v)
 	return v.ID
-}
-
-// edge is an ingress by itself.
-type edge struct {
-	*weir
-	file string
-}
-
-// newEdge makes an ingress with a feed, which run starts.
-func newEdge(t *testing.T, line *weir, name, site, feed string) *edge {
-	t.Helper()
-	w := newWeir(t, name)
-	return &edge{weir: w, file: w.config(t, site+fmt.Sprintf("enforce: {listen: %q, mode: enforce, %s}\nadmin: {listen: \"\"}\nkeys: {pseudonym: %q}\n",
-		w.listen, feed, filepath.Join(line.data, "keys", "pseudonym")))}
-}
-
-func (e *edge) begin(t *testing.T) {
-	t.Helper()
-	cmd := exec.Command(binary, "enforce", "--config", e.file, "--data", e.data)
-	e.out = &output{}
-	cmd.Stdout, cmd.Stderr, cmd.Dir = e.out, e.out, root
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	e.cmd, e.done = cmd, done
-	go func() { _ = cmd.Wait(); close(done) }()
-}
-
-func (e *edge) end(t *testing.T) {
-	t.Helper()
-	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-e.done:
-	case <-time.After(45 * time.Second):
-		t.Fatalf("the edge does not stop:\n%s", e.out)
-	}
 }

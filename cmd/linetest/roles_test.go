@@ -31,16 +31,11 @@ func (p *part) write(t *testing.T, text string) {
 	}
 }
 
+// startPart writes its configuration and starts it.
 func startPart(t *testing.T, role, data, text string) *part {
 	t.Helper()
-	p := &part{role: role, file: filepath.Join(t.TempDir(), "weir.yaml"), data: data, out: &output{}, done: make(chan struct{})}
+	p := &part{role: role, file: filepath.Join(t.TempDir(), "weir.yaml"), data: data, out: &output{}}
 	p.write(t, text)
-	p.cmd = exec.Command(binary, role, "--config", p.file, "--data", data)
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = p.out, p.out, root
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = p.cmd.Wait(); close(p.done) }()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.done
@@ -48,11 +43,25 @@ func startPart(t *testing.T, role, data, text string) *part {
 			t.Logf("weir %s printed:\n%s", role, p.out)
 		}
 	})
-	until(t, 20*time.Second, "weir "+role+" answers", func() bool {
-		var rep admin.Report
-		return admin.NewClient(admin.Socket(data, role)).Get(t.Context(), "/status", &rep) == nil
-	})
+	p.begin(t)
 	return p
+}
+
+// begin starts it, again after an end, and waits until it answers.
+func (p *part) begin(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command(binary, p.role, "--config", p.file, "--data", p.data)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = p.out, p.out, root
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	p.cmd, p.done = cmd, done
+	go func() { _ = cmd.Wait(); close(done) }()
+	until(t, 20*time.Second, "weir "+p.role+" answers", func() bool {
+		var rep admin.Report
+		return admin.NewClient(admin.Socket(p.data, p.role)).Get(t.Context(), "/status", &rep) == nil
+	})
 }
 
 func (p *part) end(t *testing.T) {
