@@ -18,6 +18,12 @@ import (
 // change a verdict.
 const Version = "1.0.0"
 
+// GCPercent suits a process whose memory is mostly engines (debug.SetGCPercent).
+// Their tables hold no pointers, so that a collection hardly costs anything, while
+// with the usual 100 as much memory as they take would be garbage before one
+// begins: memory that the kernel has to find and to clear.
+const GCPercent = 25
+
 // Config sizes and steers an engine.
 type Config struct {
 	// Entities is about how many identifiers are kept (default 1<<20); the other
@@ -115,7 +121,6 @@ type Engine struct {
 	counters Counters
 	count    census
 	cut      *sketch.Cut
-	next     ahead
 
 	// scratch of the running event
 	in  feature.Input
@@ -162,7 +167,7 @@ func (e *Engine) reset() (err error) {
 	}
 	e.sites, e.order, e.recent = map[string]*site{}, nil, nil
 	e.force = newLedger(e.cfg.Verdicts)
-	e.counters, e.count, e.next = Counters{}, census{}, ahead{}
+	e.counters, e.count = Counters{}, census{}
 	e.out = make([]verdict.Verdict, 0, 16)
 	return nil
 }
@@ -229,7 +234,6 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	e.request(in)
 	in.Resolution = e.resolver.Resolve(&e.req)
 	in.Actor = in.Resolution.Actor
-	e.set.Hint(e.layer.ActorKey(in.Actor), e.layer.Conduct(in.Actor).Open)
 	e.layer.Observe(in)
 	var touched []threat.Touched
 	if !in.Exempt {

@@ -29,29 +29,20 @@ type fold struct {
 	aging  aging
 
 	decoder *wire.Decoder
-	// ring holds the running event and those that the engine is told of before.
-	ring   [lookahead + 1]event.Event
-	herald herald
-	routes map[string]string
+	ev      event.Event
+	routes  map[string]string
+	// near are some of the routes, by length and last byte.
+	near [256]string
 }
-
-// herald is an engine that wants to know of an event before its turn, so that
-// memory which it needs is on its way. It must change nothing by it.
-type herald interface{ Ahead(ev *event.Event) }
-
-// lookahead is how many events before its own turn an engine is told of one.
-const lookahead = 2
 
 // maxRoutes bounds the interned route templates; past it the table starts anew.
 const maxRoutes = 4096
 
 func newFold(topic string, partition int32, engine Engine) *fold {
-	f := &fold{
+	return &fold{
 		topic: topic, partition: partition, engine: engine, decoder: wire.NewDecoder(wire.Limits{}),
 		routes: make(map[string]string),
 	}
-	f.herald, _ = engine.(herald)
-	return f
 }
 
 // folded is what one record gave.
@@ -108,13 +99,8 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 	}
 	st := &out.chunk.stored
 	st.Actors, st.Routes = make([]event.Hash, n), make([]string, n)
-	for i := range min(lookahead, n) {
-		f.fetch(batch, i)
-	}
 	for i := range n {
-		if i+lookahead < n {
-			f.fetch(batch, i+lookahead)
-		}
+		batch.Event(i, &f.ev)
 		f.observe(rec.Offset, i, st, emit, seen)
 	}
 	f.events += uint64(n)
@@ -125,29 +111,19 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 	return out
 }
 
-// fetch reads event i of a batch into the ring and announces it.
-func (f *fold) fetch(batch *wire.Batch, i int) {
-	ev := &f.ring[i%len(f.ring)]
-	batch.Event(i, ev)
-	if f.herald != nil {
-		f.herald.Ahead(ev)
-	}
-}
-
 func (f *fold) observe(offset int64, i int, st *Stored, emit func(*verdict.Verdict), seen observed) {
 	row := int32(i)
-	ev := &f.ring[i%len(f.ring)]
-	if f.prefer.shadowed(ev) {
+	if f.prefer.shadowed(&f.ev) {
 		st.Shadowed = append(st.Shadowed, row)
 		return
 	}
 	pos := verdict.Position{Partition: f.partition, Offset: offset, Row: row}
-	res := f.engine.Observe(ev, pos)
+	res := f.engine.Observe(&f.ev, pos)
 	for k := range res.Verdicts {
 		emit(&res.Verdicts[k])
 	}
 	if seen != nil {
-		seen(ev, pos, res)
+		seen(&f.ev, pos, res)
 	}
 	st.Actors[i], st.Routes[i] = res.Actor, f.intern(res.Route)
 }
@@ -157,14 +133,19 @@ func (f *fold) intern(route string) string {
 	if route == "" {
 		return ""
 	}
+	near := &f.near[byte(len(route))<<3^route[len(route)-1]]
+	if *near == route {
+		return *near
+	}
 	if s, ok := f.routes[route]; ok {
+		*near = s
 		return s
 	}
 	if len(f.routes) >= maxRoutes {
 		clear(f.routes)
 	}
 	s := strings.Clone(route)
-	f.routes[s] = s
+	f.routes[s], *near = s, s
 	return s
 }
 

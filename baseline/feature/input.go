@@ -95,9 +95,6 @@ type Input struct {
 	// where the event has no role or no such value.
 	ByActor, ByObject, ByGroup, ByTool         *Stats
 	ActorStep, ObjectStep, GroupStep, ToolStep Step
-
-	// keys are those of the four rows, 0 where there is none.
-	keys [SubjectPlace]uint64
 }
 
 // isAsset says that a sub-resource is fetched, by the suffix of its path.

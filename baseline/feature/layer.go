@@ -138,7 +138,6 @@ func (l *Layer) Prepare(in *Input) {
 	}
 	in.Route = routeHash(e)
 	in.choose()
-	l.hint(in)
 }
 
 // rotates says that a log's address is one client that changes its user agent:
@@ -172,7 +171,6 @@ func (l *Layer) rotates(in *Input, client uint64) bool {
 func (l *Layer) Observe(in *Input) {
 	in.Identity = l.Resolver.Get(in.Actor)
 	in.Conduct = l.Conduct(in.Actor)
-	l.hintActor(in)
 	in.Gap = -1
 	if in.Conduct.Requests > 0 {
 		in.Gap = int64(int32(in.Milli - in.Conduct.LastMilli))
@@ -195,7 +193,6 @@ func (l *Layer) Observe(in *Input) {
 		}
 		return
 	}
-	l.hintValues(in)
 	in.Unowned = l.unowned(in)
 	if in.Role != event.RoleNone {
 		l.mark(in)

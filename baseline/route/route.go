@@ -209,12 +209,6 @@ func (l *Learner) Observe(o Observation) Match {
 	return m
 }
 
-// Hint asks the processor for what is remembered of a path by its hash, which an
-// Observe needs soon. It changes nothing.
-func (l *Learner) Hint(hash uint64) {
-	sketch.Hint(&l.cache[hash&uint64(len(l.cache)-1)])
-}
-
 // Lookup returns the template of a path without learning from it.
 func (l *Learner) Lookup(path string) (template string, known bool) {
 	n, known := l.walk(cutPath(path), false)

@@ -32,16 +32,6 @@ func (f *Flat[T]) At(i int) *T {
 // Look returns n values from i, to be read.
 func (f *Flat[T]) Look(i, n int) []T { return f.rows[i : i+n : i+n] }
 
-// Hint asks the processor for n values from i, which are needed soon.
-func (f *Flat[T]) Hint(i, n int) {
-	prefetch(unsafe.Pointer(&f.rows[i]), n*int(unsafe.Sizeof(f.rows[0]))) //nolint:gosec // the address is not read
-}
-
-// Hint asks the processor for a value that is needed soon.
-func Hint[T any](v *T) {
-	prefetch(unsafe.Pointer(v), int(unsafe.Sizeof(*v))) //nolint:gosec // the address is not read
-}
-
 // Len is the number of values.
 func (f *Flat[T]) Len() int { return len(f.rows) }
 

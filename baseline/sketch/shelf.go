@@ -1,7 +1,5 @@
 package sketch
 
-import "unsafe"
-
 // Shelf is a Table whose values are large and stand apart from the keys: a
 // look-up that finds nothing touches one cache line.
 type Shelf[V any] struct {
@@ -14,17 +12,6 @@ type Shelf[V any] struct {
 func NewShelf[V any](n int) *Shelf[V] {
 	index := NewTable[struct{}](n)
 	return &Shelf[V]{index: index, vals: NewFlat[V](index.Len())}
-}
-
-// Hint asks for the place of key, HintValue for the first n bytes of its value
-// once that has come.
-func (s *Shelf[V]) Hint(key uint64) { s.index.Hint(key) }
-
-// HintValue is the second step after Hint.
-func (s *Shelf[V]) HintValue(key uint64, n int) {
-	if at := s.index.FindAt(key); at >= 0 {
-		prefetch(unsafe.Pointer(&s.vals.rows[at]), n) //nolint:gosec // the address is not read
-	}
 }
 
 // Find returns the value of key, or nil. It does not count as use.

@@ -49,12 +49,6 @@ func (t *Table[V]) FindAt(key uint64) int {
 	return -1
 }
 
-// Hint asks for the rows among which key's is or would be.
-func (t *Table[V]) Hint(key uint64) { t.rows.Hint(t.set(key), ways) }
-
-// Look returns the row at a position, to be read.
-func (t *Table[V]) Look(at int) *Row[V] { return &t.rows.rows[at] }
-
 // Find returns the row of key, or nil. It does not touch Seen.
 func (t *Table[V]) Find(key uint64) *Row[V] {
 	if at := t.FindAt(key); at >= 0 {

@@ -74,17 +74,6 @@ func (s *Set) Find(subject Subject, id uint64, detector int) *Case {
 	return s.cases.Find(CaseKey(subject, id, detector))
 }
 
-// Hint asks the processor for the cases about an actor by a bit for each detector,
-// which Observe needs soon. It changes nothing.
-func (s *Set) Hint(actor uint64, open uint32) {
-	for ; open != 0; open &= open - 1 {
-		s.cases.HintValue(CaseKey(Actor, actor, bits.TrailingZeros32(open)), caseHint)
-	}
-}
-
-// caseHint is how many bytes of a case a detector changes: the numbers of its Head.
-const caseHint = 192
-
 // Observe runs the detectors that want the event and returns the cases that it
 // changed or that concern its subjects; valid until the next call.
 func (s *Set) Observe(in *feature.Input) []Touched {
