@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -373,6 +374,7 @@ func childEngine(args []string) error {
 		return err
 	}
 	dir := args[2]
+	debug.SetGCPercent(baseline.GCPercent) // as weir process does
 	verdicts := 0
 	g, err := stream.NewGroup(stream.GroupConfig{
 		Connection: conn, Group: "bench-" + strconv.Itoa(os.Getpid()), Leave: true, Snapshots: stream.NewDirectory(dir),

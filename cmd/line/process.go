@@ -6,10 +6,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/weirproject/weir/baseline"
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/supervise"
@@ -29,6 +32,9 @@ func Process(ctx context.Context, env Env) error {
 			if err := ensureTopics(ctx, env.Config, conn); err != nil {
 				return nil, err
 			}
+		}
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(baseline.GCPercent)
 		}
 		p := &processor{role: r, conn: conn, feed: admin.NewFeed(r.clock.forget), sites: newSiteBook()}
 		if err := p.build(ctx); err != nil {
