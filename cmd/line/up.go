@@ -150,7 +150,7 @@ func (u *up) edges(ctx context.Context) error {
 // wanted lists the edges that a configuration has work for.
 func (u *up) wanted(cfg *config.Loaded) (parts []supervise.Part) {
 	if hasUpstream(cfg) {
-		parts = append(parts, supervise.Part{Name: "enforce", Args: u.args("enforce"), Outlive: true, StopTimeout: 40 * time.Second})
+		parts = append(parts, supervise.Part{Name: "enforce", Args: u.args("enforce"), Outlive: true, Prompt: true, StopTimeout: 40 * time.Second})
 	}
 	if len(cfg.Collect.AccessLogs) > 0 || cfg.Collect.EBPF.Enabled != "off" && len(capturePorts(cfg)) > 0 {
 		parts = append(parts, supervise.Part{Name: "collect", Args: u.args("collect")})

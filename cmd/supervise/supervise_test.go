@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMain lets the test binary play the supervised part.
@@ -20,6 +22,10 @@ func TestMain(m *testing.M) {
 	case "fails":
 		fmt.Fprintln(os.Stderr, "address already in use")
 		os.Exit(1)
+	case "slack":
+		slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+		Ready(fmt.Sprint(time.Duration(slack), err))
+		os.Exit(0)
 	case "ready":
 		Ready("port 1234")
 		stop := make(chan os.Signal, 1)
@@ -44,6 +50,23 @@ func TestPartThatFailsAtStartIsReportedInItsOwnWords(t *testing.T) {
 	}
 	if n := len(s.States()); n != 0 {
 		t.Fatalf("%d parts kept, want none", n)
+	}
+}
+
+func TestTimerSlackIsThePartsOwn(t *testing.T) {
+	usual, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		prompt bool
+		want   time.Duration
+	}{{false, relaxedSlack}, {true, time.Duration(usual)}} {
+		s := newSupervisor(t)
+		detail, err := s.Start(t.Context(), Part{Name: "x", Env: []string{"WEIR_TEST_PART=slack"}, Prompt: c.prompt})
+		if want := fmt.Sprint(c.want, nil); err != nil || detail != want {
+			t.Errorf("prompt %v: slack %q, %v, want %q", c.prompt, detail, err, want)
+		}
 	}
 }
 
