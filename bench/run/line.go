@@ -175,13 +175,23 @@ func lineFor(ctx context.Context, env *environment, res *result, minutes int) er
 		return err
 	}
 	defer up.stop()
-	res.note("weir up with an exchange file that grows by %d lines/s for %d min: %d sites of the simulated shop with their flow map, %s of event time; CPU of supervisor, collector, embedded log, processor and embedded ClickHouse until all rows are in and %s of merges",
+	res.note("weir up with an exchange file that grows by %d lines/s for %d min: %d sites of the simulated shop with their flow map, %s of event time; CPU of supervisor, collector, embedded log, processor and embedded ClickHouse until all rows are in, and %s and the last merge have passed",
 		lineRate, minutes, len(sites), lineSpan, settleMerges)
 	n := int64(len(ts) * len(sites))
 	if err := soak(ctx, up, res, file, ts, sites); err != nil {
 		return err
 	}
-	return lineFloor(ctx, up, res, n)
+	bodies, rows, err := up.bodies(ctx, filepath.Join(up.data, "floor"), min(n, floorMost))
+	if err != nil {
+		return fmt.Errorf("make Arrow streams of the log: %w", err)
+	}
+	up.stop()
+	for round := range env.rounds {
+		if err := lineFloor(ctx, env, res, round, bodies, rows); err != nil {
+			return err
+		}
+	}
+	return lineRows(res, n, len(bodies))
 }
 
 func soak(ctx context.Context, up *installation, res *result, file io.Writer, ts []template, sites []string) error {
@@ -213,7 +223,7 @@ func soak(ctx context.Context, up *installation, res *result, file io.Writer, ts
 		return fmt.Errorf("%w: %d sent, %d produced, %d delivered, %d lost, %d rows", err, n, a.produced, a.delivered, a.lost, rows)
 	}
 	drained := time.Since(drain)
-	if err := wait(ctx, settleMerges); err != nil {
+	if err := up.settle(ctx); err != nil {
 		return err
 	}
 	after := tree(up.pid())
@@ -247,13 +257,42 @@ func (in *installation) rows(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(fmt.Sprint(t.Rows[0][0]), 10, 64)
 }
 
-// lineFloor inserts the rows that are on the log once more, as Arrow streams
-// made beforehand.
-func lineFloor(ctx context.Context, up *installation, res *result, n int64) error {
-	bodies, rows, err := up.bodies(ctx, filepath.Join(up.data, "floor"), min(n, floorMost))
-	if err != nil {
-		return fmt.Errorf("make Arrow streams of the log: %w", err)
+// settle waits until settleMerges has passed and no merge runs.
+func (in *installation) settle(ctx context.Context) error {
+	if err := wait(ctx, settleMerges); err != nil {
+		return err
 	}
+	store, err := in.openStore()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	return poll(ctx, lineDrainTime, func() (bool, error) {
+		if err := wait(ctx, 200*time.Millisecond); err != nil {
+			return false, err
+		}
+		rows, err := store.Query(ctx, clickhouse.Writer, "SELECT count() FROM system.merges")
+		if err != nil {
+			return false, err
+		}
+		defer func() { _ = rows.Close() }()
+		running := rows.Next() && fmt.Sprint(rows.Values()...) != "0"
+		return !running, rows.Err()
+	}, "no merge running")
+}
+
+// lineFloor inserts rows as Arrow streams made beforehand into the table of a
+// new installation, empty as the line's was.
+func lineFloor(ctx context.Context, env *environment, res *result, round int, bodies [][]byte, rows int64) error {
+	dir, err := env.scratch("floor")
+	if err != nil {
+		return err
+	}
+	up, err := startUp(ctx, env, upConfig{sites: []string{"none"}, accessLog: filepath.Join(dir, "none.ndjson")})
+	if err != nil {
+		return err
+	}
+	defer up.stop()
 	store, err := up.openStore()
 	if err != nil {
 		return err
@@ -270,14 +309,18 @@ func lineFloor(ctx context.Context, up *installation, res *result, n int64) erro
 		}
 	}
 	ownAfter, _ := own()
-	if err := wait(ctx, settleMerges); err != nil {
+	if err := up.settle(ctx); err != nil {
 		return err
 	}
 	cpu := tree(up.pid())["store"].CPU - before
-	res.add(0, "floor", map[string]float64{
+	res.add(round, "floor", map[string]float64{
 		"rows": float64(rows), "cpu_us": us(cpu+ownAfter-ownBefore) / float64(rows), "cpu_us_store": us(cpu) / float64(rows), "inserts": float64(len(bodies)),
 	})
-	res.note("floor: the rows of the log, the engine's actors with them, as %d ready-made Arrow streams into the same table with its roll-ups; CPU of the ClickHouse process and of the sender, %s of merges included", len(bodies), settleMerges)
+	return nil
+}
+
+func lineRows(res *result, n int64, inserts int) error {
+	res.note("floor: the rows of the log, the engine's actors with them, as %d ready-made Arrow streams, one after the other, into the empty table of a new installation with its roll-ups; CPU of the ClickHouse process and of the sender, merges as above included; the median of its rounds", inserts)
 	res.ratio("whole line, CPU per event", "us", res.median("line", "cpu_us"), res.median("floor", "cpu_us"), "ready-made ArrowStream", atMost(4, "x"))
 	res.value(fmt.Sprintf("events lost of %d at %s/s", n, number(lineRate)), "events", res.median("line", "lost"), atMost(0, ""))
 	res.value("lag of the engine, p99", "s", res.median("line", "engine_lag_p99_s"), nil)
