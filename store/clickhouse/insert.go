@@ -53,6 +53,7 @@ var insertSettings = map[string]string{
 	"max_partitions_per_insert_block":                    "1000",
 	"input_format_skip_unknown_fields":                   "1", // a newer collector's columns
 	"input_format_null_as_default":                       "1",
+	"input_format_parallel_parsing":                      "0", // threads cost more than some hundred rows
 	"wait_end_of_query":                                  "1", // the status then tells the truth
 	// A part's first merge, seconds later, makes its indexes: 20,000 rows are read
 	// as quickly without.
