@@ -37,7 +37,11 @@ func (e *Extractor) End(x *Exchange, ev *event.Event) {
 	defer r.release()
 	r.x, r.key, r.answer = x, e.key(), true
 	r.path, r.query = splitTarget(x.Target)
-	r.plan = e.plan(ev.Site, x.Method, r.path, &r.segments)
+	if r.plan = x.plan; x.planner != e {
+		r.plan = e.plan(ev.Site, x.Method, r.path, &r.segments)
+	} else if r.plan.answers {
+		r.segments.split(r.path)
+	}
 	s := e.site(ev.Site)
 
 	contentType, encoding := "", ""

@@ -67,6 +67,9 @@ type Exchange struct {
 	failing event.Hash
 	// by is the extractor that began the exchange, kept for Live.End.
 	by *Extractor
+	// plan is the plan of its route, found by planner, kept for End.
+	plan    *plan
+	planner *Extractor
 }
 
 // Field is one header field line.

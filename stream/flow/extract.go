@@ -219,7 +219,8 @@ func (e *Extractor) begin(x *Exchange, ev *event.Event, key *macKey) {
 	r := requests.Get().(*request)
 	defer r.release()
 	r.x, r.key, r.flags = x, key, x.Flags
-	if key == e.key() {
+	current := key == e.key()
+	if current {
 		x.failing = 0
 	}
 	r.shape.hash = fnvOffset
@@ -229,6 +230,9 @@ func (e *Extractor) begin(x *Exchange, ev *event.Event, key *macKey) {
 	e.describe(r, ev)
 	r.plan = e.plan(ev.Site, x.Method, r.path, &r.segments)
 	p := r.plan
+	if current {
+		x.plan, x.planner = p, e
+	}
 	ev.Route, ev.Role, ev.Step, ev.Cost = p.template, p.role, p.step, p.cost
 	r.flags |= p.flags
 	path := redactPath(r.path, p)
