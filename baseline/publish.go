@@ -176,6 +176,9 @@ func (e *Engine) bind(in *feature.Input, t *threat.Touched) bool {
 	case threat.Actor:
 		return e.bindActor(in, t)
 	case threat.Object:
+		if in.Role == event.RoleItemView && !t.Raised && !in.Refused {
+			return false // who looks at an item is not who polls it
+		}
 		return e.bindObject(in, t.Case)
 	default:
 	}

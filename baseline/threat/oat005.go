@@ -39,6 +39,7 @@ func (oat005) Observe(o *Observation) {
 				o.Add(Actor, 5, 800, milli(uint32(in.ByObject.Edge)), 0)
 			}
 		}
+		siege(o)
 		return
 	case event.RoleCartAdd:
 		k := less(a.Edge, in.Edge)
@@ -63,6 +64,19 @@ func (oat005) Observe(o *Observation) {
 	}
 }
 
+// siege is the item's case: whether a view is a poll by a stranger who asks for
+// nothing else. Their next requests come from visits that nobody has seen yet.
+func siege(o *Observation) {
+	in := o.In
+	if in.ByObject == nil || !o.Mature() {
+		return
+	}
+	p0 := in.Site.Urns[in.Role][feature.UrnEdge].Share(1, 0)
+	poll := in.Edge && in.ByActor.Edge >= 3 && in.Fresh && in.Conduct.Assets == 0 && in.Conduct.Pages <= uint32(in.ByActor.N)+2
+	nats := sketch.LogLikelihood(poll, 500000, min(p0, 400000))
+	o.Add(Object, 5, min(1500, nats), milli(uint32(in.ByObject.Edge)), 0)
+}
+
 // besieged says that most views of an item are polls, by several visitors.
 func besieged(in *feature.Input) bool {
 	obj := in.ByObject
@@ -77,6 +91,9 @@ func (oat005) Cap(o *Observation, s Subject) (event.Action, string) {
 	bare := in.Conduct.Assets == 0 && views != nil && views.Edge >= 3 && in.Conduct.Pages <= uint32(views.N)+2
 	polls := bare || views != nil && views.Edge >= 6 && views.Edge*2 >= views.N
 	early := carts != nil && carts.Edge > 0
+	if s == Object && !besieged(in) {
+		return event.ActionObserve, "few of the item's views are polls by strangers"
+	}
 	if s == Actor && (!polls || !early) && o.likePeople() && in.Identity.Settled(in.Sec) {
 		return event.ActionObserve, "somebody who has been here before wants it"
 	}
