@@ -42,8 +42,11 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 			v.Evidence.Features = make([]verdict.Feature, 0, len(f.Parts)+1)
 		}
 		name := "continued_when_refused"
-		if i < len(f.Parts) {
+		switch {
+		case i < len(f.Parts):
 			name = f.Parts[i]
+		case c.Subject == threat.Object:
+			name = "other_targets_at_once"
 		}
 		part := verdict.Feature{
 			Name: name, Value: verdict.Milli(c.Values[i]), Expected: verdict.Milli(c.Expected[i]), Bits: milliBits(c.Parts[i]),

@@ -103,6 +103,11 @@ type Site struct {
 	// TriedAt-1: what several accounts meet is one campaign's set of browsers.
 	Tried   [12]uint64
 	TriedAt uint64
+	// Suspects are the accounts that were targets under suspicion in the running half
+	// day and in the one before, SuspectsAt which that is, and Usual how many there are
+	// in one, in thousandths.
+	Suspects              [2]sketch.Distinct
+	SuspectsAt, Suspected uint32
 	// Newcomers is the running share of first attempts by visitors of whom nothing
 	// is known, by role: a crowd of new people is not one object's.
 	Newcomers [event.NumRoles]Share
@@ -209,6 +214,24 @@ func (s *Site) Try(template uint64) {
 	}
 	s.Tried[s.TriedAt%uint64(len(s.Tried))] = template
 	s.TriedAt++
+}
+
+const halfDay = 43200
+
+// Suspect remembers an account as a target under suspicion, and returns how many
+// there are now.
+func (s *Site) Suspect(account uint64, now uint32) uint32 {
+	if at := now / halfDay; at != s.SuspectsAt {
+		n := min(1000*s.Suspects[0].Count(), s.Suspected+1000) // an attack is not the usual
+		s.Suspected = (3*s.Suspected + n) / 4
+		s.Suspects[1] = s.Suspects[0]
+		if s.Suspects[0] = 0; at != s.SuspectsAt+1 {
+			s.Suspects[1] = 0
+		}
+		s.SuspectsAt = at
+	}
+	s.Suspects[0].Add(account)
+	return (s.Suspects[0] | s.Suspects[1]).Count()
 }
 
 const maxJump = 6 * 3600e9

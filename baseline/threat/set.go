@@ -170,6 +170,9 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 		c.Parts[i] += p.nats
 		c.Values[i], c.Expected[i] = p.value, p.expected
 	}
+	if sub == Object && in.ObjectName == "account" {
+		s.company(c, in)
+	}
 	c.Last = in.Sec
 	score := c.Score()
 	if score <= 0 {
@@ -201,6 +204,26 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	t := &s.touched[len(s.touched)-1]
 	t.Case, t.Facts, t.Raised = c, &s.facts[i], sum > 0
 	t.Allowed, t.Cap = s.allowed(i, c, score)
+}
+
+// suspicion makes a target one of several, in milli-nats.
+const suspicion = 4000
+
+// company writes what it says that so many accounts are targets under suspicion at
+// once. They are one attack as surely as their number is not chance (Poisson, by the
+// Chernoff bound, around what is usual and one more), and of an attack's targets each
+// account is one with the odds of their number to all, where the bar of a challenge
+// takes it for one in 10,000.
+func (s *Set) company(c *Case, in *feature.Input) {
+	c.Parts[PartCompany] = 0
+	if c.Score() < suspicion {
+		return
+	}
+	n := in.Site.Suspect(in.Object, in.Sec)
+	attack := int32(n) * (sketch.LnRatio(1000*uint64(n), 1000+uint64(in.Site.Suspected)) - 1000)
+	target := sketch.LnRatio(10000*uint64(n), s.layer.Resolver.Owners(in.SiteIndex))
+	c.Parts[PartCompany] = max(0, min(attack, target))
+	c.Values[PartCompany], c.Expected[PartCompany] = milli(n), int32(min(2000000, in.Site.Suspected))
 }
 
 // allowed is the action that score, ladder and caps allow.

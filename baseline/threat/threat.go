@@ -255,6 +255,10 @@ type Bound struct {
 // although they were refused. A person stops or solves the challenge.
 const PartContinued = MaxParts - 1
 
+// PartCompany is the same part of an account's case as a target: others that are
+// targets at the same time.
+const PartCompany = PartContinued
+
 // Continue counts one refused request that did not stop the actor.
 func (c *Case) Continue() {
 	c.Values[PartContinued] += 1000
