@@ -132,6 +132,22 @@ func TestFeed(t *testing.T) {
 		f.Current()
 		expect(t, follow(t, f, "")(3), "snapshot", "verdict a/1", "snapshot-end 0:0")
 	})
+	t.Run("one that does not read is cut off and resumes where it was", func(t *testing.T) {
+		f := fill(0)
+		_, _, _, live := f.subscribe(nil)
+		for i := range feedQueue + 1 {
+			f.Add(0, int64(i), sample("v", uint32(i+1), time.Hour))
+		}
+		last := ""
+		for e := range live { // closed
+			last = e.vector
+		}
+		if want := fmt.Sprintf("0:%d", feedQueue-1); last != want || len(f.subscribers) != 0 {
+			t.Errorf("cut off at %s, want %s; %d subscribers are left", last, want, len(f.subscribers))
+		}
+		f.unsubscribe(live) // as its handler does
+		expect(t, follow(t, f, last)(1), fmt.Sprintf("verdict 0:%d v/%d", feedQueue, feedQueue+1))
+	})
 	t.Run("revoked and ended verdicts are not in force", func(t *testing.T) {
 		f := fill(2)
 		gone := sample("v0", 2, time.Hour)

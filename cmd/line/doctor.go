@@ -16,6 +16,7 @@ import (
 	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/collector/probe"
 	"github.com/weirproject/weir/store/embedded"
+	"github.com/weirproject/weir/stream"
 )
 
 // Finding is one thing this machine can or cannot do.
@@ -34,15 +35,36 @@ const minMemoryBytes = 1 << 30
 // Diagnose looks at what weir up and its collectors need.
 func Diagnose(ctx context.Context, cfg *config.Loaded) []Finding {
 	out := []Finding{memory(), disk(cfg), engineLibrary(cfg)}
-	for _, p := range []struct{ name, addr string }{{"ingress port", cfg.Enforce.Listen}, {"admin port", cfg.Admin.Listen}} {
+	for _, p := range []struct{ name, addr string }{{"ingress port", cfg.Enforce.Listen}, {"admin port", cfg.Admin.Listen}, {"feed port", cfg.Feed.Listen}} {
 		if p.addr != "" {
 			out = append(out, port(ctx, p.name, p.addr))
 		}
+	}
+	if _, _, ok := cfg.Process.Bucket(); ok {
+		out = append(out, bucket(ctx, cfg))
 	}
 	for _, f := range probe.Diagnose() {
 		out = append(out, Finding{Name: "capture: " + f.Name, OK: f.OK, Detail: f.Detail, Remedy: f.Remedy})
 	}
 	return out
+}
+
+// bucketPatience is how long an object store has to answer.
+const bucketPatience = 10 * time.Second
+
+// bucket looks whether the snapshots' object store answers.
+func bucket(ctx context.Context, cfg *config.Loaded) Finding {
+	f := Finding{Name: "snapshots", Required: true, Detail: cfg.Process.Snapshots}
+	ctx, cancel := context.WithTimeout(ctx, bucketPatience)
+	defer cancel()
+	store, err := snapshotStore(cfg)
+	if err == nil {
+		_, err = store.List(ctx, stream.TopicEvents, 0)
+	}
+	if f.OK = err == nil; !f.OK {
+		f.Detail, f.Remedy = err.Error(), "make the bucket, and check process.s3: endpoint, region and keys"
+	}
+	return f
 }
 
 func memory() Finding {

@@ -1,6 +1,9 @@
 package line
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -26,5 +29,24 @@ func TestSnapshotsStandWhereTheConfigurationSays(t *testing.T) {
 	login.CA = "none.pem"
 	if _, err := store(config.Process{Snapshots: "s3://weir/prefix", S3: login}); err == nil || !strings.HasPrefix(err.Error(), "process.s3.ca:") {
 		t.Errorf("absent authorities: %v", err)
+	}
+}
+
+func TestDoctorAsksTheObjectStore(t *testing.T) {
+	status := http.StatusOK
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `<?xml version="1.0"?><ListBucketResult><Name>weir</Name><IsTruncated>false</IsTruncated></ListBucketResult>`)
+	}))
+	defer srv.Close()
+	cfg := &config.Loaded{Config: config.Config{Process: config.Process{
+		Snapshots: "s3://weir/prefix", S3: config.S3{Endpoint: srv.URL, Region: "a", AccessKey: "a", SecretKey: "b"},
+	}}}
+	if f := bucket(t.Context(), cfg); !f.OK || f.Remedy != "" || f.Detail != "s3://weir/prefix" {
+		t.Errorf("%+v", f)
+	}
+	status = http.StatusForbidden
+	if f := bucket(t.Context(), cfg); f.OK || f.Remedy == "" || !f.Required {
+		t.Errorf("forbidden: %+v", f)
 	}
 }
