@@ -272,7 +272,8 @@ func (b *bench) checkVerdicts(want truth) {
 	t.Helper()
 	got, repeats := make(map[string]bool), 0
 	caught := make(chan struct{})
-	tail, err := NewTail(TailConfig{Connection: b.connection(), Topic: TopicVerdicts, Log: quiet, OnCaughtUp: func() { close(caught) }})
+	tail, err := NewTail(TailConfig{Connection: b.connection(), Topic: TopicVerdicts, Log: quiet, OnCaughtUp: func() { close(caught) },
+		OnGap: func(g Gap) { t.Errorf("the verdict topic has a hole: %+v", g) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,6 +299,11 @@ func (b *bench) checkVerdicts(want truth) {
 	stop()
 	if len(got) != len(want.verdicts) {
 		t.Errorf("%d distinct verdicts, an uninterrupted run gives %d", len(got), len(want.verdicts))
+	}
+	for id, raw := range want.verdicts {
+		if !got[id] {
+			t.Errorf("missing: %s", raw)
+		}
 	}
 	t.Logf("%d verdicts, %d repeated with the same id and bytes", len(got), repeats)
 }
