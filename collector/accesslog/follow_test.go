@@ -474,3 +474,30 @@ func TestAnyOrderOfWritesRotationsAndRestarts(t *testing.T) {
 		})
 	}
 }
+
+func TestTextOfManyLinesStaysAsItWas(t *testing.T) {
+	for _, format := range []Format{FormatExchange, FormatCombined} {
+		p := NewParser(format)
+		p.chunked = true
+		var x flow.Exchange
+		var targets []string
+		want := func(i int) string { return fmt.Sprintf("/%d/%s", i, strings.Repeat("x", i*37%9000)) }
+		for i := range 500 { // several chunks, and lines too long for one
+			text := fmt.Sprintf(`203.0.113.7 - - [17/May/2015:10:05:03 +0000] "GET %s HTTP/1.1" 200 5 "-" "-"`, want(i))
+			if format == FormatExchange {
+				text = fmt.Sprintf(`{"id":"r%d","time":"2026-03-02T09:15:00Z","client":"203.0.113.7","method":"GET","target":%q,"status":200}`, i, want(i))
+			}
+			line := []byte(text)
+			if err := p.Parse(line, []byte("log:1"), &x); err != nil {
+				t.Fatal(err)
+			}
+			clear(line) // the reader's buffer goes on to other lines
+			targets = append(targets, x.Target)
+		}
+		for i, got := range targets {
+			if got != want(i) {
+				t.Fatalf("%v: line %d became %.40q", format, i, got)
+			}
+		}
+	}
+}
