@@ -99,8 +99,8 @@ func (c *Conduct) note(in *Input) {
 	c.Requests++
 	c.leak(in)
 	c.Sessions.Add(uint64(e.Keys[event.KindSession]))
-	c.Agents.Add(uint64(e.Keys[event.KindFingerprint]))
-	c.Clients.Add(uint64(e.Keys[event.KindClient]))
+	c.Agents |= in.bits.print
+	c.Clients |= in.bits.client
 	c.Routes.Add(in.Route)
 	if e.QueryKeys != "" {
 		c.Params.Add(sketch.HashString(e.QueryKeys))

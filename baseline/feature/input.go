@@ -95,6 +95,20 @@ type Input struct {
 	// where the event has no role or no such value.
 	ByActor, ByObject, ByGroup, ByTool         *Stats
 	ActorStep, ObjectStep, GroupStep, ToolStep Step
+
+	// bits are the event's values in the counters of all rows.
+	bits struct{ client, print, session, object, user, secret sketch.Distinct }
+}
+
+// count finds the bits.
+func (in *Input) count() {
+	k, b := &in.Event.Keys, &in.bits
+	b.client, b.print = sketch.Bit(uint64(k[event.KindClient])), sketch.Bit(uint64(k[event.KindFingerprint]))
+	if in.Asset {
+		return // no row but its actor's
+	}
+	b.session, b.object = sketch.Bit(in.Session), sketch.Bit(in.Object)
+	b.user, b.secret = sketch.Bit(in.User), sketch.Bit(in.Secret)
 }
 
 // isAsset says that a sub-resource is fetched, by the suffix of its path.

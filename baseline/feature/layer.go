@@ -182,6 +182,7 @@ func (l *Layer) Observe(in *Input) {
 	l.retire(in)
 	in.Strange = in.Resolution.Familiarity == actor.Unfamiliar
 	in.User = user(in)
+	in.count()
 	// Several people may stand behind one actor: only one visit makes a chain.
 	in.Chain = in.Gap >= 0 && in.Gap < 2000 && in.Conduct.LastSession == uint32(in.Session)
 	l.route(in)

@@ -103,11 +103,12 @@ func (s *Stats) step(in *Input) Step {
 		st.Moved = st.Gap < 3600000 && s.LastPrint != software && s.LastClient != client
 		st.Changed = in.Secret != 0 && in.Object != 0 && s.LastObject == object && s.LastSecret != uint32(in.Secret)
 	}
-	st.NewUser = in.User != 0 && !s.Users.Has(in.User)
-	st.Stale = in.Secret != 0 && in.Object != 0 && s.Secrets.Has(in.Secret) && s.Secrets.Bits() < 40
-	st.NewObject = in.Object != 0 && !s.Objects.Has(in.Object)
-	st.NewClient = !s.Clients.Has(uint64(e.Keys[event.KindClient]))
-	st.NewSession = session != 0 && !s.Sessions.Has(in.Session)
+	b := &in.bits
+	st.NewUser = in.User != 0 && s.Users&b.user == 0
+	st.Stale = in.Secret != 0 && in.Object != 0 && s.Secrets&b.secret != 0 && s.Secrets.Bits() < 40
+	st.NewObject = in.Object != 0 && s.Objects&b.object == 0
+	st.NewClient = s.Clients&b.client == 0
+	st.NewSession = session != 0 && s.Sessions&b.session == 0
 	return st
 }
 
@@ -141,26 +142,27 @@ func (s *Stats) count(in *Input, st *Step) {
 	inc(&s.Hold, in.Hold)
 	inc(&s.Firsts, st.Visit)
 	inc(&s.Fresh, st.Stranger)
+	b := &in.bits
 	if in.Object != 0 {
-		s.Objects.Add(in.Object)
+		s.Objects |= b.object
 		s.LastObject = uint32(in.Object)
 	}
 	if in.User != 0 {
-		s.Users.Add(in.User)
+		s.Users |= b.user
 	}
 	if in.Group != 0 {
 		s.Groups.Add(in.Group)
 	}
 	if in.Secret != 0 {
-		s.Secrets.Add(in.Secret)
+		s.Secrets |= b.secret
 		s.LastSecret = uint32(in.Secret)
 	}
 	if in.Session != 0 {
-		s.Sessions.Add(in.Session)
+		s.Sessions |= b.session
 		s.LastSession = uint32(in.Session)
 	}
-	s.Clients.Add(uint64(e.Keys[event.KindClient]))
-	s.Prints.Add(uint64(e.Keys[event.KindFingerprint]))
+	s.Clients |= b.client
+	s.Prints |= b.print
 	s.LastClient, s.LastPrint = uint32(e.Keys[event.KindClient]), uint32(e.Keys[event.KindFingerprint])
 	if st.Gap >= 0 {
 		gap := uint32(min(st.Gap, 86400000))

@@ -16,16 +16,19 @@ var distinctTable = func() (t [65]uint16) {
 	return t
 }()
 
+// Bit is the counter of one value: or it to a counter to count the value there.
+func Bit(v uint64) Distinct { return 1 << (Mix(v^0x51ed270b) >> 58) }
+
 // Add counts a value and says whether its bit was new.
 func (d *Distinct) Add(v uint64) bool {
-	bit := Distinct(1) << (Mix(v^0x51ed270b) >> 58)
+	bit := Bit(v)
 	isNew := *d&bit == 0
 	*d |= bit
 	return isNew
 }
 
 // Has says whether v may have been counted.
-func (d Distinct) Has(v uint64) bool { return d&(1<<(Mix(v^0x51ed270b)>>58)) != 0 }
+func (d Distinct) Has(v uint64) bool { return d&Bit(v) != 0 }
 
 // Bits is the number of set bits: a lower bound of the distinct values.
 func (d Distinct) Bits() int { return bits.OnesCount64(uint64(d)) }
