@@ -192,5 +192,6 @@ func (o *Oracle) Write(w io.Writer, rows []Row, hit float64) error {
 		c := o.Recall(rows[i].Threat, budgets)
 		p.line("| %s | %.1f %% | %.1f %% | %.1f %% | %.1f %% | %.1f %% |", rows[i].Threat, 100*rows[i].Acted(), 100*c[0], 100*c[1], 100*c[2], 100*c[3])
 	}
+	writeLimits(p, rows)
 	return p.err
 }
