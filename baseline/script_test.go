@@ -140,7 +140,7 @@ func build(site string, t time.Time, id string, words map[string]string) *event.
 	if m := get("method"); m != "" {
 		ev.Method = m
 	}
-	ev.QueryKeys = get("query")
+	ev.QueryKeys, ev.Route = get("query"), get("route")
 	if p := get("path"); p != "" {
 		ev.Path = p
 	}
