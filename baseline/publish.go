@@ -299,7 +299,7 @@ func (e *Engine) toolOf(in *feature.Input) bool {
 		return false
 	}
 	k := &in.Event.Keys
-	f := e.shared(in, actor.Fingerprint, uint64(k[event.KindFingerprint]))
+	f := e.resolver.Vouched(in.SiteIndex, uint64(k[event.KindFingerprint]), uint64(k[event.KindRequestTemplate]), in.Sec)
 	t := e.shared(in, actor.Template, uint64(k[event.KindRequestTemplate]))
 	return f == 0 || t == 0
 }
@@ -362,12 +362,13 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	if f == 0 || template == 0 {
 		return false
 	}
-	if in.Site.Headers != 0 && e.shared(in, actor.Template, uint64(template)) >= 16 {
-		return false // the form of a browser that many people use: a rare version of it is no tool
+	owners, senders := e.shared(in, actor.Fingerprint, uint64(f)), e.shared(in, actor.Template, uint64(template))
+	if in.Site.Headers != 0 && (senders >= 16 || owners > 0 && senders > 0) {
+		return false // a rare version of what many people use, or what the program's owners send
 	}
 	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}
-	if c.Score() < threat.BarBlock || in.ByTool == nil || in.ByTool.Clients.Bits() < 8 {
-		// Until there is no doubt, and always on a log, only what does the same in
+	if c.Score() < threat.BarBlock || in.ByTool == nil || in.ByTool.Clients.Bits() < 8 || owners > 0 {
+		// Until there is no doubt, where the program has owners, and on a log, only what does the same in
 		// the same form.
 		b.WithKind, b.With = uint8(event.KindRequestTemplate), uint64(template)
 	}

@@ -39,8 +39,10 @@ type identifier struct {
 	// large counters when big is set.
 	owners sketch.Distinct
 	actor  uint32
-	gen    uint16
-	epoch  uint8
+	// mark is the site's tide when the crowd was last counted.
+	mark  uint32
+	gen   uint16
+	epoch uint8
 	// previous is the owner count of the epoch before, saturating.
 	previous uint8
 	// unexplained counts attempts by new actors that no proved owner explains.
@@ -49,7 +51,9 @@ type identifier struct {
 	// demonstration.
 	flips uint8
 	big   uint8
-	_     [5]uint8
+	// crowd is by how many newcomers, in eighths, a program exceeds what its
+	// owners explain; overrun when they do not vouch for it.
+	crowd uint8
 }
 
 // epochSeconds is how long an owner counts, once again as long in previous.
@@ -94,6 +98,7 @@ func (r *Resolver) roll(id *identifier, epoch uint8) {
 	}
 	stale := epoch-id.epoch > 1
 	id.flips /= 2
+	id.crowd = 0
 	if id.big != 0 {
 		l := r.large.At(int(id.owners))
 		l.previous = l.count()
@@ -121,6 +126,9 @@ func (r *Resolver) own(id *identifier, account uint64, epoch uint8) {
 		return
 	}
 	id.owners.Add(account)
+	if id.crowd == overrun && id.owners.Count() >= many {
+		id.crowd = 0
+	}
 	if id.owners.Bits() < 48 || r.largeUsed >= uint32(r.large.Len()) {
 		return
 	}
@@ -158,6 +166,9 @@ var unownedTable = [...]uint32{200, 140, 98, 68, 48, 33, 23, 20, 20, 20, 20, 20,
 func (r *Resolver) weight(t Type, id *identifier, dt uint32, epoch uint8, n uint64) int32 {
 	rho := uint64(max(20, min(1000, dt/43))) // share of owners active in the gap, thousandths
 	owners := uint64(r.ownersOf(id, epoch))
+	if t == Fingerprint && !r.popular(epoch) {
+		owners = 0
+	}
 	wait := uint64(dt)
 	switch t {
 	case Session, Device:
@@ -177,6 +188,9 @@ func (r *Resolver) weight(t Type, id *identifier, dt uint32, epoch uint8, n uint
 	case Fingerprint:
 		return sketch.LnRatio(500*n, 1000*owners+uint64(unowned(id))+wait*10/864)
 	case Template:
+		if owners < many && !r.popular(epoch) {
+			owners = 0
+		}
 		explained := owners * 1000 / (1 + uint64(id.unexplained)/(3*owners+3))
 		return sketch.LnRatio(700*n, max(owners*250, explained)+uint64(unowned(id))+wait*10/864)
 	default:

@@ -79,12 +79,6 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 	r.count++
 }
 
-// popular says that proved owners use the request's program.
-func (r *Resolver) popular(epoch uint8) bool {
-	row := r.rows[Fingerprint]
-	return row != nil && r.ownersOf(&row.Val, epoch) > 0
-}
-
 // company is what else must link two attempts on one target, in milli-nats.
 const company = 3000
 
@@ -135,10 +129,9 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 	return i, false, r.candidates[best].types
 }
 
-// toolish says that a program tries something that no proved owner uses.
+// toolish says that a program tries something for which no proved owner vouches.
 func (r *Resolver) toolish(q *Request) bool {
-	row := r.rows[Fingerprint]
-	return q.Mature && q.Attempt && row != nil && r.ownersOf(&row.Val, epochOf(q.Now)) == 0
+	return q.Mature && q.Attempt && r.rows[Fingerprint] != nil && !r.popular(epochOf(q.Now))
 }
 
 // Strong says that a resolution rests on a session, a device or an owned
@@ -269,5 +262,6 @@ func (r *Resolver) refreshOwners(s *siteState) {
 		set += uint64(bits.OnesCount64(s.owners[i] | s.before[i]))
 	}
 	set = min(set, 131000)
-	s.n = max(ownersFloor, uint64(131072*int64(sketch.LnRatio(131072, 131072-set))/1000))
+	s.proved = uint64(131072 * int64(sketch.LnRatio(131072, 131072-set)) / 1000)
+	s.n = max(ownersFloor, s.proved)
 }

@@ -114,8 +114,12 @@ type siteState struct {
 	n              uint64
 	key            uint64
 	created        uint64
-	epoch          uint8
-	_              [7]uint8
+	// proved is n without its floor. tide is how many newcomers an owner may have
+	// brought so far, in 1/perOwner and modulo 2^32, counted up to tideAt seconds.
+	proved       uint64
+	tide, tideAt uint32
+	epoch        uint8
+	_            [7]uint8
 }
 
 // ownersFloor keeps a young site from taking everybody for one actor.

@@ -37,10 +37,11 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 	if q.Attempt {
 		r.countAttempt(q, a, repeat)
 	}
+	r.arrive(q)
 	if !ans.Refused {
 		r.prove(q, res, ans, a)
 		if ans.Trusted {
-			r.vouch(q)
+			r.vouch(q, a)
 		}
 	}
 	r.handOut(q, res.Actor, a)
@@ -143,11 +144,16 @@ func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
 }
 
 // vouch counts a browser that came back with its cookie on a later day among
-// the owners of its program: rare software that nobody logs in with is no tool.
-func (r *Resolver) vouch(q *Request) {
+// the owners of its program: rare software that nobody logs in with is no tool. The
+// browser of an account's owner counts as that owner, not once more.
+func (r *Resolver) vouch(q *Request, a *Actor) {
 	for _, t := range [...]Type{Device, Session} {
 		if row := r.row(t); row != nil && (t == Device || !q.SessionGuessed) && q.Now-min(q.Now, row.First) > 86400 {
-			r.ownAll(row.Key, epochOf(q.Now), Fingerprint)
+			owner := a.Own
+			if owner == 0 {
+				owner = row.Key
+			}
+			r.ownAll(owner, epochOf(q.Now), Fingerprint)
 			return
 		}
 	}
@@ -269,7 +275,7 @@ func (r *Resolver) Population(site uint16) (actors, owners uint64) {
 
 // Bytes is the memory of the tables.
 func (r *Resolver) Bytes() int {
-	return r.ids.Bytes() + r.accounts.Bytes() + r.arena.Bytes() + r.large.Bytes() + len(r.sites)*32800
+	return r.ids.Bytes() + r.accounts.Bytes() + r.arena.Bytes() + r.large.Bytes() + len(r.sites)*32816
 }
 
 // Cut adds the resolver to a cut, but for its sites.

@@ -227,10 +227,11 @@ const novelSeconds = 4 * 86400
 // freshSeconds is how young an actor is of whom nothing is known.
 const freshSeconds = 3600
 
-// unowned says that no proved owner has ever used this software.
+// unowned says that no proved owner vouches for this software.
 func (l *Layer) unowned(in *Input) bool {
-	f := uint64(in.Event.Keys[event.KindFingerprint])
-	return in.Site.Headers != 0 && f != 0 && l.Resolver.Shared(in.SiteIndex, actor.Fingerprint, f, in.Sec) == 0
+	k := &in.Event.Keys
+	f := uint64(k[event.KindFingerprint])
+	return in.Site.Headers != 0 && f != 0 && l.Resolver.Vouched(in.SiteIndex, f, uint64(k[event.KindRequestTemplate]), in.Sec) == 0
 }
 
 // mark finds what an attempt's urns ask.

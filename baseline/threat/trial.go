@@ -11,8 +11,9 @@ import (
 // all, which means something only on a mature site.
 func (o *Observation) Unowned() bool {
 	in := o.In
-	f := in.Event.Keys[event.KindFingerprint]
-	return f != 0 && o.Layer.Resolver.Shared(in.SiteIndex, actor.Fingerprint, uint64(f), in.Sec) == 0
+	k := &in.Event.Keys
+	f := uint64(k[event.KindFingerprint])
+	return f != 0 && o.Layer.Resolver.Vouched(in.SiteIndex, f, uint64(k[event.KindRequestTemplate]), in.Sec) == 0
 }
 
 // Repetition is the ratio for one more attempt by an actor that made so many in
