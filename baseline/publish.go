@@ -281,7 +281,7 @@ func (e *Engine) bindPlace(in *feature.Input, t *threat.Touched, add func(kind, 
 	tool := in.Unowned || in.Site.Headers == 0
 	arrived := e.resolver.Since(in.SiteIndex, actor.Joint, uint64(joint))+acquainted > t.Case.First
 	switch owners := e.shared(in, actor.Joint, uint64(joint)); {
-	case !arrived && !(tool && t.Raised):
+	case !arrived && (!tool || !t.Raised):
 	case owners <= 2 && tool && arrived:
 		add(event.KindClientFingerprint, alone, joint, 0, 0)
 	case owners <= 8:
