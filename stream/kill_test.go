@@ -272,8 +272,10 @@ func (b *bench) checkVerdicts(want truth) {
 	t.Helper()
 	got, repeats := make(map[string]bool), 0
 	caught := make(chan struct{})
-	tail, err := NewTail(TailConfig{Connection: b.connection(), Topic: TopicVerdicts, Log: quiet, OnCaughtUp: func() { close(caught) },
-		OnGap: func(g Gap) { t.Errorf("the verdict topic has a hole: %+v", g) }})
+	tail, err := NewTail(TailConfig{
+		Connection: b.connection(), Topic: TopicVerdicts, Log: quiet, OnCaughtUp: func() { close(caught) },
+		OnGap: func(g Gap) { t.Errorf("the verdict topic has a hole: %+v", g) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
