@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/weirproject/weir/bench/traffic"
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/enforcer"
 	"github.com/weirproject/weir/stream"
 	"github.com/weirproject/weir/stream/broker"
@@ -177,6 +178,9 @@ func startIngress(ctx context.Context, env *environment, listen, origin string) 
 	flows, file := filepath.Join(data, "flows.yaml"), filepath.Join(data, "weir.yaml")
 	text := strings.NewReplacer("DIR", data, "LISTEN", listen, "ORIGIN", origin, "FLOWS", flows).Replace(weirConf)
 	if err := errors.Join(os.WriteFile(flows, []byte(traffic.ShopFlows), 0o600), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+		return nil, err
+	}
+	if _, _, err := config.EnsureKeyring(filepath.Join(data, "keys", "pseudonym"), os.LookupEnv); err != nil {
 		return nil, err
 	}
 	w := &weirIngress{}
