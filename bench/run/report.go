@@ -121,15 +121,22 @@ func (r *result) add(round int, subject string, values map[string]float64) {
 	fmt.Printf("   round %d %-14s%s\n", round+1, subject, b.String())
 }
 
-// median of one value over a subject's samples; 0 without any.
-func (r *result) median(subject, value string) float64 {
-	var vs []float64
+// values of one name over a subject's samples.
+func (r *result) values(subject, value string) (vs []float64) {
 	for _, s := range r.Samples {
 		if v, ok := s.Values[value]; ok && s.Subject == subject {
 			vs = append(vs, v)
 		}
 	}
-	return medianOf(vs)
+	return vs
+}
+
+// median of one value over a subject's samples; 0 without any.
+func (r *result) median(subject, value string) float64 { return medianOf(r.values(subject, value)) }
+
+// most of one value over a subject's samples; 0 without any.
+func (r *result) most(subject, value string) float64 {
+	return slices.Max(append(r.values(subject, value), 0))
 }
 
 func medianOf(vs []float64) float64 {
