@@ -49,7 +49,7 @@ if [ -n "${WEIR_E2E:-}" ]; then
     printf '# The slow end-to-end runs\n\nWritten by `make e2e`: kills, soaks and every other test with WEIR_E2E=1.\n\n'
     printf -- '- date: %s\n- commit: %s\n- machine: %s cores, kernel %s\n- result: %s\n\n```\n' \
       "$(date -u +%Y-%m-%d)" "$(git rev-parse --short HEAD)" "$(nproc)" "$(uname -r)" "$([ $status = 0 ] && echo passed || echo FAILED)"
-    grep -E '^(ok|FAIL)\s|^\s+\S+_test\.go:[0-9]+: ' "$log" | sed -E 's/^\s+/  /; s/\s+\(cached\)//'
+    grep -E '^(ok|FAIL)\s|^\s+\S+_test\.go:[0-9]+: ' "$log" | sed -E 's/^\s+/  /; s/\s+\(cached\)//; s#/tmp/[^ :]*#DIR#g'
     printf '```\n'
   } >docs/e2e.md
 fi
