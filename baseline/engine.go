@@ -251,6 +251,7 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	}
 	if !in.Teach && !in.Exempt {
 		e.publish(s, in, touched, pos)
+		e.stand(pos)
 	}
 	return Result{Actor: e.reported(in, touched, actorNow), Route: s.route(in), Verdicts: e.out}
 }

@@ -52,6 +52,22 @@ func (e *Engine) publish(s *site, in *feature.Input, touched []threat.Touched, p
 	}
 }
 
+// stand extends the range of what the event has published to the event itself:
+// a revision may follow from a renewal, long after the last of its evidence, and a
+// replay of the range has to come to it.
+func (e *Engine) stand(pos verdict.Position) {
+	for i := range e.out {
+		r := &e.out[i].Evidence.Range
+		if r.Topic == "" || r.Partition != pos.Partition || r.To >= pos.Offset {
+			continue
+		}
+		r.To = pos.Offset
+		if _, ok := e.force.at[e.out[i].ID]; ok {
+			e.force.put(e.out[i])
+		}
+	}
+}
+
 // alsoNamed adds to the verdict that refused the event the threats that the
 // subjects of the event are under suspicion of beside it: what is refused for one
 // reason goes on for another.

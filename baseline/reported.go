@@ -1,6 +1,8 @@
 package baseline
 
 import (
+	"slices"
+
 	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/campaign"
 	"github.com/weirproject/weir/baseline/feature"
@@ -28,10 +30,10 @@ func (e *Engine) reported(in *feature.Input, touched []threat.Touched, own uint3
 	name = event.Hash(id)
 	for i := range e.out {
 		v := &e.out[i]
-		if v.Scope != verdict.ScopeActor {
+		if v.Scope != verdict.ScopeActor || v.Actor == "a_"+name.String() {
 			continue
 		}
-		v.Evidence.Links = append(v.Evidence.Links, verdict.Link{From: v.Actor, To: "a_" + name.String(), Bits: milliBits(weight)})
+		v.Evidence.Links = append(slices.Clip(v.Evidence.Links), verdict.Link{From: v.Actor, To: "a_" + name.String(), Bits: milliBits(weight)})
 		v.Actor = "a_" + name.String()
 		e.force.put(*v)
 	}
