@@ -88,9 +88,11 @@ type Counters struct {
 	Events, Shadowed, Overflow, Late uint64
 	Verdicts, Revoked, Dropped       uint64
 	Actor                            actor.Stats
-	Evicted                          uint64
-	CasesUsed, CasesEvicted          uint64
-	Bytes                            int
+	// Evicted entries of the tables of identifiers, accounts, features and attacks
+	// made room for others.
+	Evicted                 uint64
+	CasesUsed, CasesEvicted uint64
+	Bytes                   int
 }
 
 // site is one site's name and place.
@@ -176,7 +178,7 @@ func (e *Engine) reset() (err error) {
 func (e *Engine) Counters() Counters {
 	c := e.counters
 	c.Actor = e.resolver.Stats()
-	c.Evicted = e.resolver.Evicted() + e.layer.Evicted()
+	c.Evicted = e.resolver.Evicted() + e.layer.Evicted() + e.attacks.Evicted()
 	var bytes int
 	c.CasesUsed, c.CasesEvicted, bytes = e.set.Cases()
 	c.Bytes = bytes + e.resolver.Bytes() + e.layer.Bytes() + e.attacks.Bytes()

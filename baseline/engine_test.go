@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weirproject/weir/baseline/actor"
+	"github.com/weirproject/weir/baseline/campaign"
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/baseline/threat"
@@ -175,6 +176,18 @@ func TestMemoryIsBoundedUnderFloods(t *testing.T) {
 	c := e.Counters()
 	if c.Bytes > before+5*1<<20 || c.Evicted == 0 || c.Overflow == 0 || len(e.InForce()) > 64 {
 		t.Errorf("bytes %d -> %d, evicted %d, sites overflown %d, in force %d", before, c.Bytes, c.Evicted, c.Overflow, len(e.InForce()))
+	}
+}
+
+// TestCampaignsThatMakeRoomCount holds that an attack which the table of attacks has
+// no room for shows in the engine's counters.
+func TestCampaignsThatMakeRoomCount(t *testing.T) {
+	e := New(Config{Entities: 1 << 12, Cases: 64, Verdicts: 64})
+	for v := range uint64(1000) {
+		e.attacks.See(&campaign.Sighting{Site: 1 + v, Now: 1e6, Visit: 1 + v, Place: v, Program: v + 1, Act: 3, Convicted: true})
+	}
+	if c := e.Counters(); c.Evicted == 0 || c.Evicted != e.attacks.Evicted() {
+		t.Errorf("%d made room, the attacks count %d: want the same and some", c.Evicted, e.attacks.Evicted())
 	}
 }
 

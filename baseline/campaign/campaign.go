@@ -96,6 +96,8 @@ type unit struct {
 type Table struct {
 	units   *sketch.Table[unit]
 	attacks sketch.Flat[attack]
+	// replaced counts attacks that made room for others.
+	replaced uint64
 }
 
 // New makes a table with room for so many visits, programs, objects and places.
@@ -320,7 +322,11 @@ func (t *Table) found(s *Sighting) (at uint32) {
 			at = i
 		}
 	}
-	*t.attacks.At(int(at)) = attack{
+	a := t.attacks.At(int(at))
+	if a.Name != 0 {
+		t.replaced++
+	}
+	*a = attack{
 		Name: sketch.Join(sketch.Join(s.Site, s.Visit), sketch.Join(s.Program, uint64(s.Now))) | 1, Site: s.Site, Library: s.Library, First: s.Now, Last: s.Now,
 	}
 	return at
@@ -365,17 +371,27 @@ func count(n, of *uint32, t *Table, s *Sighting, k kind, v uint64, a *attack) {
 	}
 }
 
+// Evicted counts visits, programs, objects, places, forms and attacks that made room
+// for others.
+func (t *Table) Evicted() uint64 { return t.units.Evicted() + t.replaced }
+
 // Bytes is the memory of the table.
 func (t *Table) Bytes() int { return t.units.Bytes() + t.attacks.Bytes() }
 
 // Cut adds the table to a cut.
 func (t *Table) Cut(c *sketch.Cut) {
+	sketch.Value(c, t.replaced)
 	t.units.Cut(c)
 	sketch.Freeze(c, &t.attacks)
 }
 
 // SetState restores what Cut has written.
 func (t *Table) SetState(r *sketch.Reader) error {
+	var replaced [1]uint64
+	if err := sketch.Take(r, replaced[:]); err != nil {
+		return err
+	}
+	t.replaced = replaced[0]
 	if err := t.units.SetState(r); err != nil {
 		return err
 	}

@@ -155,6 +155,20 @@ func TestBounds(t *testing.T) {
 	if one.Bytes() != size {
 		t.Errorf("%d bytes, %d before", one.Bytes(), size)
 	}
+	if one.Evicted() == 0 {
+		t.Error("what made room for others is not counted")
+	}
+}
+
+// TestAttacksThatMakeRoomCount holds that an attack that takes another's place shows.
+func TestAttacksThatMakeRoomCount(t *testing.T) {
+	one := New(1 << 14)
+	for v := range uint64(campaigns + 10) {
+		one.See(&Sighting{Site: 7 + v, Now: 1e6, Visit: 1 + v, Place: v, Program: 11, Act: 3, Convicted: true})
+	}
+	if n := one.Evicted(); n != 10 {
+		t.Errorf("%d made room, want 10", n)
+	}
 }
 
 // TestState holds that a restored table goes on as the one that was saved.
@@ -162,6 +176,10 @@ func TestState(t *testing.T) {
 	b := bot{programs: []uint64{11, 12, 13}, library: same(5), places: 60, acts: []uint8{3}, object: fresh, every: 120}
 	one, two := New(1<<12), New(1<<12)
 	play(one, 30, b)
+	for v := range uint64(2 * campaigns) {
+		one.See(&Sighting{Site: 8 + v, Now: 1e6, Visit: 1 + v, Place: v, Program: 11, Act: 3, Convicted: true})
+	}
+	play(one, 5, b)
 	var state bytes.Buffer
 	var c sketch.Cut
 	one.Cut(&c)
@@ -174,6 +192,9 @@ func TestState(t *testing.T) {
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if one.Evicted() == 0 || one.Evicted() != two.Evicted() {
+		t.Errorf("%d made room, %d restored: want the same and some", one.Evicted(), two.Evicted())
 	}
 	b.every = 200
 	want, got := play(one, 30, b), play(two, 30, b)
