@@ -95,6 +95,14 @@ func (b *backlog) reopen(at, distance int64) (from int64, ok bool) {
 	return b.from, true
 }
 
+// forget drops what was kept since reopen: the second reading ended at offset at,
+// before it had reached what is kept, and begins there again.
+func (b *backlog) forget(at int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.chunks, b.bytes, b.gap = nil, 0, at
+}
+
 // oldest returns the log time of the oldest waiting chunk.
 func (b *backlog) oldest() (time.Time, bool) {
 	b.mu.Lock()

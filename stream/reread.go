@@ -100,6 +100,11 @@ func (o *owner) readThrough(ctx context.Context, f *fold, from int64, sp *span) 
 	}
 	defer r.close()
 	until := int64(-1)
+	defer func() {
+		if f.next < until { // an error, or the owner stops
+			o.backlog.forget(max(f.next, from))
+		}
+	}()
 	var since time.Time // when the first row was stored
 	for {
 		// Once the backlog keeps records again, the little that is left is read.
