@@ -172,9 +172,7 @@ func (g *Group) deliver(p kgo.FetchTopicPartition) {
 	for i, r := range p.Records {
 		recs[i] = recordOf(r)
 	}
-	if o.inbox.put(recs, p.HighWatermark) {
-		g.client.PauseFetchPartitions(map[string][]int32{g.cfg.Topic: {p.Partition}})
-	}
+	o.inbox.put(recs, p.HighWatermark)
 }
 
 // offsetsFetched keeps the metadata beside the committed offsets, which the
@@ -384,7 +382,6 @@ func (g *Group) stopOwners(ctx context.Context, partitions []int32, graceful boo
 		}
 		wg.Go(func() {
 			o.stop(ctx, graceful)
-			g.client.ResumeFetchPartitions(map[string][]int32{g.cfg.Topic: {p}})
 			g.cfg.Log.Info("partition given up", "topic", g.cfg.Topic, "partition", p, "graceful", graceful,
 				"engine", o.engine.load(), "stored", o.stored.load())
 		})

@@ -14,20 +14,27 @@ type inbox struct {
 	bytes  int
 	limit  int
 	paused bool
+	closed bool
 	// end is the log's end as the last fetch saw it.
-	end    int64
-	wake   chan struct{}
-	resume func()
+	end  int64
+	wake chan struct{}
+	// fetch lets the partition be fetched, or not. It is called with mu held, so
+	// that of two changes the later one stays.
+	fetch func(on bool)
 }
 
-func newInbox(limit int, end int64, resume func()) *inbox {
-	return &inbox{limit: limit, end: end, wake: make(chan struct{}, 1), resume: resume}
+func newInbox(limit int, end int64, fetch func(on bool)) *inbox {
+	return &inbox{limit: limit, end: end, wake: make(chan struct{}, 1), fetch: fetch}
 }
 
-// put adds records and reports whether fetching must pause now.
-func (b *inbox) put(recs []Record, end int64) (pause bool) {
+// put adds records; those for a closed inbox are the next owner's, who fetches
+// them again.
+func (b *inbox) put(recs []Record, end int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
 	b.end = max(end, b.end)
 	for i := range recs {
 		b.bytes += recs[i].bytes()
@@ -39,9 +46,17 @@ func (b *inbox) put(recs []Record, end int64) (pause bool) {
 	}
 	if b.bytes > b.limit && !b.paused {
 		b.paused = true
-		return true
+		b.fetch(false)
 	}
-	return false
+}
+
+// close drops what waits and lets the partition be fetched, for whoever owns it
+// next.
+func (b *inbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed, b.recs = true, nil
+	b.fetch(true)
 }
 
 // take returns all waiting records, none when idle is over first, and false
@@ -72,11 +87,12 @@ func (b *inbox) take(ctx context.Context, idle time.Duration) ([]Record, bool) {
 
 func (b *inbox) grab() []Record {
 	b.mu.Lock()
-	recs, resume := b.recs, b.paused
-	b.recs, b.bytes, b.paused = nil, 0, false
-	b.mu.Unlock()
-	if resume {
-		b.resume()
+	defer b.mu.Unlock()
+	recs := b.recs
+	b.recs, b.bytes = nil, 0
+	if b.paused {
+		b.paused = false
+		b.fetch(true)
 	}
 	return recs
 }

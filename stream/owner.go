@@ -95,9 +95,7 @@ func (o *owner) prepare(ctx context.Context, log logState, c committed) (int64, 
 	if o.cfg.Store != nil && o.fold.next > o.plan.store {
 		gap = o.plan.store
 	}
-	o.inbox = newInbox(o.cfg.InboxBytes, log.end, func() {
-		o.client.ResumeFetchPartitions(map[string][]int32{o.cfg.Topic: {o.partition}})
-	})
+	o.inbox = newInbox(o.cfg.InboxBytes, log.end, o.fetch)
 	o.outbox = newOutbox(o.fold.next)
 	o.backlog = newBacklog(o.cfg.BacklogBytes, o.fold.next, gap)
 	o.engine, o.stored = newCursor(o.fold.next), newCursor(o.plan.store)
@@ -184,6 +182,16 @@ func (o *owner) count(cause string, n uint64) {
 	}
 }
 
+// fetch lets the client fetch the partition, or not.
+func (o *owner) fetch(on bool) {
+	of := map[string][]int32{o.cfg.Topic: {o.partition}}
+	if on {
+		o.client.ResumeFetchPartitions(of)
+	} else {
+		o.client.PauseFetchPartitions(of)
+	}
+}
+
 // start runs both cursors until stop.
 func (o *owner) start() {
 	all, stopAll := context.WithCancel(context.Background())
@@ -212,6 +220,7 @@ func (o *owner) stop(ctx context.Context, graceful bool) {
 		o.stopAll()
 	}
 	<-o.liveDone // the engine ends between two records
+	o.inbox.close()
 	close(o.drain)
 	if graceful {
 		o.saveLast(ctx)
