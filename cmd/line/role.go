@@ -216,7 +216,7 @@ func connection(env Env, client string) (stream.Connection, error) {
 		return stream.Connection{}, fmt.Errorf("embedded log: %w", err)
 	}
 	return stream.Connection{
-		Brokers: []string{ready.Address}, ClientID: "weir-" + client,
+		Brokers: []string{ready.Address}, ClientID: "weir-" + client, Dial: broker.Dial(dir),
 		SASL: &stream.SASL{Mechanism: "SCRAM-SHA-256", User: login.User, Password: login.Password},
 	}, nil
 }

@@ -1,15 +1,18 @@
 package broker
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +25,9 @@ const (
 	fileLock        = "lock"
 	dirLog          = "log"
 )
+
+// dialTimeout is for a connection on loopback.
+const dialTimeout = 10 * time.Second
 
 // Credentials let a client log in with SCRAM-SHA-256.
 type Credentials struct {
@@ -53,6 +59,19 @@ func ReadCredentials(dir string) (c Credentials, err error) {
 func ReadReady(dir string) (r Ready, err error) {
 	err = readJSON(filepath.Join(dir, fileReady), &r)
 	return r, err
+}
+
+// Dial returns a client's dialer for the broker in dir. Whatever address the
+// client was told, it dials where the broker serves now: one that is started
+// again while somebody has its port serves on another.
+func Dial(dir string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if now, err := ReadReady(dir); err == nil {
+			address = now.Address
+		}
+		return d.DialContext(ctx, network, address)
+	}
 }
 
 func readJSON(path string, v any) error {
