@@ -36,21 +36,34 @@ type bench struct {
 	emitted    int
 	endTraffic func() error
 	counted    map[string]int
+	// said is what the processors said, told when the test fails.
+	said *os.File
 }
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ports, err := kafkatest.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }() // the port is all that is wanted
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", ports[0])
 }
 
 func newBench(t *testing.T, partitions int) *bench {
 	t.Helper()
-	return &bench{t: t, dir: t.TempDir(), broker: freeAddr(t), store: freeAddr(t), partitions: partitions}
+	b := &bench{t: t, dir: t.TempDir(), broker: freeAddr(t), store: freeAddr(t), partitions: partitions}
+	var err error
+	if b.said, err = os.Create(filepath.Join(b.dir, "processors.log")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			text, err := os.ReadFile(b.said.Name())
+			t.Logf("%v\n%s", err, text[max(0, len(text)-60_000):])
+		}
+		_ = b.said.Close()
+	})
+	return b
 }
 
 // child re-executes this test binary in a role.
@@ -65,6 +78,12 @@ func (b *bench) child(role string, env ...string) *exec.Cmd {
 		fmt.Sprintf("%s=%d", envParts, b.partitions), envMember + "=w0", envSession + "=6s",
 	}, env...)...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if role == "processor" {
+		cmd.Stdout, cmd.Stderr = b.said, b.said
+		if os.Getenv(envLog) == "" {
+			cmd.Env = append(cmd.Env, envLog+"=1")
+		}
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/stream/broker/kafkatest"
 )
 
 // weir is one installation: a data directory and, between up and stop, a
@@ -67,13 +68,11 @@ func (o *output) String() string {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ports, err := kafkatest.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	return net.JoinHostPort("127.0.0.1", ports[0])
 }
 
 // up starts weir up with more arguments and waits until it is ready. It returns

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -99,7 +100,7 @@ func Start(tb testing.TB) *Kafka {
 
 // New starts a broker with its data in dir. The caller calls Stop or Kill.
 func New(dir string) (*Kafka, error) {
-	ports, err := freePorts(2)
+	ports, err := FreePorts(2)
 	if err != nil {
 		return nil, err
 	}
@@ -126,18 +127,26 @@ func java(args ...string) *exec.Cmd {
 	return exec.Command("java", slices.Concat(jvm, class, args)...) //nolint:gosec,noctx // the package's own arguments; Stop and Kill end it
 }
 
-// freePorts returns ports that were free a moment ago. Another process may take
-// one before Kafka does; then the start fails and says so.
-func freePorts(n int) (ports []string, err error) {
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+// FreePorts returns loopback ports that were free a moment ago, for servers that
+// are stopped and started again on them. They lie below the range from which
+// kernels give ports to connections (net.ipv4.ip_local_port_range, from 32768
+// on): there a client that dials while the server is away can be given, and keep,
+// the very port that it dials.
+func FreePorts(n int) ([]string, error) {
+	const first, count = 15000, 17000
+	var ports []string
+	for range 1000 {
+		port := strconv.Itoa(first + rand.IntN(count)) //nolint:gosec // not a secret
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:"+port)
 		if err != nil {
-			return nil, err
+			continue // taken, as are those held below
 		}
 		defer func() { _ = l.Close() }()
-		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
+		}
 	}
-	return ports, nil
+	return nil, fmt.Errorf("no %d free ports on 127.0.0.1 between %d and %d", n, first, first+count)
 }
 
 // formatted keeps a freshly formatted data directory in the process, two small
