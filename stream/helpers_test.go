@@ -48,7 +48,7 @@ func cluster(tb testing.TB, partitions int32) (Connection, *kfake.Cluster) {
 
 func testLog(t *testing.T) *slog.Logger {
 	t.Helper()
-	if os.Getenv("WEIR_TEST_LOG") == "" {
+	if os.Getenv(envLog) == "" {
 		return quiet
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, nil))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,7 +100,16 @@ func (b *bench) killMembers(log *killtest.Service, rounds int, session string) {
 		_ = members[name].Process.Kill() // waited for next
 		_ = members[name].Wait()
 	}
-	t.Cleanup(func() { end("m0"); end("m1") })
+	t.Cleanup(func() {
+		for _, m := range members {
+			if t.Failed() {
+				_ = m.Process.Signal(syscall.SIGQUIT) // they say where they are
+				_ = m.Wait()
+			}
+		}
+		end("m0")
+		end("m1")
+	})
 	waitFor(t, "the first rows", func() bool { return b.stored() > 100 })
 	waitFor(t, "two members", b.hasMembers(2))
 	for round := range rounds {

@@ -37,6 +37,8 @@ const (
 	// envForever keeps a worker running; else it ends when it is level with the
 	// log.
 	envForever = "WEIR_KILL_FOREVER"
+	// envLog makes a worker say what it does, "client" also what its client does.
+	envLog = "WEIR_TEST_LOG"
 )
 
 // worker plays the role of a child process of the kill tests; false when this
@@ -183,7 +185,7 @@ func (s httpStore) Insert(ctx context.Context, token string, b *Batch) error {
 func processorChild() error {
 	dir := os.Getenv(envDir)
 	log := slog.New(slog.DiscardHandler)
-	if os.Getenv("WEIR_TEST_LOG") != "" {
+	if os.Getenv(envLog) != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	session, err := time.ParseDuration(os.Getenv(envSession))
@@ -191,7 +193,7 @@ func processorChild() error {
 		return err
 	}
 	connection := connectionTo(os.Getenv(envBroker), dir)
-	if os.Getenv("WEIR_TEST_LOG") == "client" {
+	if os.Getenv(envLog) == "client" {
 		connection.Log = log
 	}
 	g, err := NewGroup(GroupConfig{
@@ -216,7 +218,7 @@ func processorChild() error {
 				level++
 				st := g.Status()
 				for _, s := range st {
-					if s.Stored < s.LogEnd {
+					if min(s.Engine, s.Stored) < s.LogEnd {
 						level = 0
 					}
 				}

@@ -216,7 +216,10 @@ func (p *Plan) last(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("victim: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, func() {
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // a Go program says where it is
+		time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+	})
 	defer stop()
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("the last life did not end well: %w", errors.Join(err, ctx.Err()))
