@@ -69,17 +69,18 @@ func (d disk) resize(t *testing.T, bytes uint64) {
 	}
 }
 
-// fill leaves no byte free; free gives plenty.
+// fill leaves next to no byte free; free gives plenty.
 func (d disk) fill(t *testing.T) {
 	t.Helper()
 	var st syscall.Statfs_t
-	for range 10 { // it is written to meanwhile
+	// It is written to meanwhile: leave more room each time.
+	for room := uint64(1); room <= 1<<12; room *= 2 {
 		if err := syscall.Statfs(fmt.Sprintf("/proc/%d/root%s", d.pid, d.path), &st); err != nil {
 			t.Fatal(err)
 		}
 		page := uint64(st.Bsize)
 		used := (st.Blocks - st.Bfree) * page
-		cmd := exec.CommandContext(t.Context(), "nsenter", "-t", strconv.Itoa(d.pid), "-m", "mount", "-o", fmt.Sprintf("remount,size=%d", used+page), d.path)
+		cmd := exec.CommandContext(t.Context(), "nsenter", "-t", strconv.Itoa(d.pid), "-m", "mount", "-o", fmt.Sprintf("remount,size=%d", used+room*page), d.path)
 		if cmd.Run() == nil {
 			return
 		}
