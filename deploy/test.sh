@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Runs every test, then says what was skipped and why. A capability that CI must
-# have is named in WEIR_REQUIRE: there a missing one fails instead of skipping.
+# Runs every test, then says what was skipped and why, and what failed with all
+# that it printed. Every line of every test is in bin/test.log. A capability that
+# CI must have is named in WEIR_REQUIRE: there a missing one fails instead of
+# skipping.
 set -u -o pipefail
 cd "$(dirname "$0")/.."
 require=clickhouse,kafka,nginx,python
@@ -9,11 +11,11 @@ if [ "$(id -u)" = 0 ] && [ -r /sys/kernel/btf/vmlinux ]; then require=$require,b
 export WEIR_REQUIRE=${WEIR_REQUIRE:-$require}
 bin/weir doctor --fetch --quiet || exit 1
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$PWD/bin/test.log
+: >"$log"
 status=0
 run() { # one package at a time on small machines keeps the timing-sensitive tests honest
-  "$@" 2>&1 | tee -a "$log" | grep --line-buffered -E '^(ok|FAIL|---? FAIL|panic:|\?|\s+\S+_test\.go:[0-9]+:)|^\s+--- FAIL|DATA RACE' | grep --line-buffered -v 'no test files'
+  "$@" 2>&1 | tee -a "$log" | grep --line-buffered -E '^(ok|FAIL|---? FAIL|panic:)|^\s+--- FAIL|DATA RACE'
   [ "${PIPESTATUS[0]}" = 0 ] || status=1
 }
 echo "== go test ./... (WEIR_REQUIRE=$WEIR_REQUIRE)"
