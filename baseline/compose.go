@@ -160,24 +160,47 @@ func (e *Engine) maturity(s *site, in *feature.Input) string {
 	return t.number(int64(owners)).add(" owners at most, ").number(int64(s.state.Events)).add(" events").String()
 }
 
-// links explains why the actor's identifiers belong together.
+// links explains why the actor's identifiers belong together: each as KIND:VALUE,
+// or as its kind alone where the value is not at hand.
 func (e *Engine) links(in *feature.Input, c *threat.Case, name string) []verdict.Link {
 	if c.Subject != threat.Actor || in.Identity.ID != c.ID {
 		return nil
 	}
 	var out []verdict.Link
 	for t := range actor.NumTypes {
-		if n := in.Identity.Links[t]; n > 0 {
-			if out == nil {
-				out = make([]verdict.Link, 0, actor.NumTypes-t)
-			}
-			out = append(out, verdict.Link{
-				From: e.text.start().add(t.String()).add(" (").number(int64(n)).add(" times)").String(), To: name,
-				Bits: milliBits(int32(in.Identity.Weights[t]) * 125),
-			})
+		if in.Identity.Links[t] == 0 {
+			continue
 		}
+		if out == nil {
+			out = make([]verdict.Link, 0, actor.NumTypes-t)
+		}
+		from := e.text.start().add(t.String())
+		if t == actor.Object && e.req.Object != 0 {
+			from.add(":").add(in.ObjectName)
+		}
+		if v := e.linkValue(t, in, c); v != 0 {
+			from.add(":").hash(v)
+		}
+		out = append(out, verdict.Link{From: from.String(), To: name, Bits: milliBits(int32(in.Identity.Weights[t]) * 125)})
 	}
 	return out
+}
+
+// linkValue is the value of a type in the event, else the account that the actor
+// owns or what the case binds; 0 when there is none.
+func (e *Engine) linkValue(t actor.Type, in *feature.Input, c *threat.Case) uint64 {
+	if v := e.req.Value(t); v != 0 {
+		return v
+	}
+	if t == actor.Owned {
+		return in.Identity.Own
+	}
+	for _, b := range c.Binds[:c.BindCount] {
+		if event.Kind(b.Kind) < event.NumKinds && event.Kind(b.Kind).String() == t.String() {
+			return b.Value
+		}
+	}
+	return 0
 }
 
 // words writes the paragraph and the counterfactual.

@@ -59,6 +59,15 @@ type Request struct {
 	Mature bool
 }
 
+// Value is the identifier of a type, 0 where the event has none. A guessed session
+// stands for no value that anybody could look up.
+func (q *Request) Value(t Type) uint64 {
+	if t == Session && q.SessionGuessed {
+		return 0
+	}
+	return [NumTypes]uint64{q.Session, q.Device, q.Client, q.Joint, q.Fingerprint, q.Template, q.Account, q.Claimed, q.Object}[t]
+}
+
 // Resolution is the answer.
 type Resolution struct {
 	// Actor is an index, valid until the next Resolve.
