@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/weirproject/weir/baseline"
 	"github.com/weirproject/weir/cmd/config"
@@ -113,19 +114,27 @@ func (p *ReplayParts) restore(r io.Reader) error {
 	return nil
 }
 
+// maxUnknownKeys bounds the keys without a meaning that a reader hears of.
+const maxUnknownKeys = 8
+
 // ReadExchanges feeds recorded files to a runner. complain hears of each line
-// that is rejected; its error ends the reading.
+// that is rejected, and once of each key that is passed over.
 func ReadExchanges(ctx context.Context, files []string, format, site string, strict bool, r *replay.Runner, complain func(error), progress func(int64)) error {
 	f, err := accesslog.ParseFormat(format)
 	if err != nil {
 		return err
 	}
 	var n int64
+	var unknown []string
 	stats, err := accesslog.Replay(ctx, accesslog.ReplayConfig{
 		Paths: files, Format: f, Site: site, Strict: strict, Stdin: os.Stdin, Reject: complain,
 	}, func(x *flow.Exchange) error {
 		if n++; n&1023 == 0 {
 			progress(n)
+		}
+		if k := x.Unknown; k != "" && len(unknown) < maxUnknownKeys && !slices.Contains(unknown, k) {
+			unknown = append(unknown, k)
+			complain(fmt.Errorf("%s: key %q has no meaning here and is passed over, in this and further lines", x.ID, k))
 		}
 		r.Take(x)
 		return nil

@@ -72,6 +72,7 @@ func (r *Runner) hit(s *slot) {
 
 // worst lists the verdicts that decided most requests.
 func (r *Runner) worst() (list []Accused, all int) {
+	list = []Accused{}
 	for _, a := range r.accused {
 		if a.Requests > 0 {
 			list = append(list, *a)

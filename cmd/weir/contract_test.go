@@ -149,6 +149,9 @@ func verdictForm(t *testing.T, o object, number int) {
 	for key, form := range map[string]string{"summary": `".{20,}"`, "features": listForm, "events": `\["r-\d+".*\]`, "range": `\{"topic":"weir\.events","partition":0,"from":\d+,"to":\d+\}`} {
 		ev.want(t, key, form)
 	}
+	if links := ev.values["links"]; links != nil {
+		ev.want(t, "links", `\[(,?\{"from":"[a-z_]+(:[a-z_]+)?(:[0-9a-f]{16})?","to":"a_[0-9a-f]{16}","bits":-?[0-9.]+\})+\]`)
+	}
 	var features []struct{ Bits float64 }
 	var score, sum float64
 	if err := json.Unmarshal(ev.values["features"], &features); err != nil {

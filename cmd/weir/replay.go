@@ -53,7 +53,7 @@ key, so that results compare between machines.`,
 	fl.StringVar(&f.flows, "flows", "", "flow map of that site")
 	fl.StringVar(&f.learnUntil, "learn-until", "", "exchanges before this time (RFC 3339) only teach")
 	fl.StringVar(&f.mode, "mode", "shadow", "shadow or enforce")
-	fl.DurationVar(&f.delay, "verdict-delay", 0, "how long a verdict takes to reach the enforcer")
+	spanVar(fl, &f.delay, "verdict-delay", 0, "how long a verdict takes to reach the enforcer")
 	fl.StringVar(&f.decisions, "decisions", "", "write one decision per exchange to this file")
 	fl.StringVar(&f.verdicts, "verdicts", "", "write one verdict per line to this file")
 	fl.StringVar(&f.stateIn, "state-in", "", "begin with the state that another run wrote")
@@ -75,9 +75,6 @@ func (f *replayFlags) parse() (mode event.Mode, learnUntil int64, err error) {
 	}
 	if f.format != "" && !slices.Contains(choices["format"], f.format) {
 		return 0, 0, usagef("--format %q: want %s", f.format, strings.Join(choices["format"], ", "))
-	}
-	if f.delay < 0 {
-		return 0, 0, usagef("--verdict-delay %s: want zero or more", f.delay)
 	}
 	return mode, learnUntil, nil
 }
@@ -134,6 +131,9 @@ func runReplay(cmd *cobra.Command, g *global, f *replayFlags, files []string) (e
 	}
 	if err != nil {
 		return err
+	}
+	if sum.Exchanges == 0 && len(sum.Rejected) > 0 {
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "weir: no line could be used: is --format right?")
 	}
 	return printSummary(cmd, g, &sum, time.Since(began))
 }
@@ -244,7 +244,9 @@ func printSummary(cmd *cobra.Command, g *global, sum *replay.Summary, took time.
 	for _, reason := range slices.Sorted(maps.Keys(sum.Rejected)) {
 		_, _ = fmt.Fprintf(w, "  %-24s %d\n", reason, sum.Rejected[reason])
 	}
-	_, _ = fmt.Fprintf(w, "time        %s to %s\n", sum.First.Std().Format(time.RFC3339), sum.Last.Std().Format(time.RFC3339))
+	if sum.Exchanges > 0 {
+		_, _ = fmt.Fprintf(w, "time        %s to %s\n", sum.First.Std().Format(time.RFC3339), sum.Last.Std().Format(time.RFC3339))
+	}
 	_, _ = fmt.Fprintf(w, "actors      %d\nverdicts    %d\n", sum.Actors, sum.Verdicts)
 	for _, t := range slices.Sorted(maps.Keys(sum.ByThreat)) {
 		_, _ = fmt.Fprintf(w, "  %-24s %d\n", t, sum.ByThreat[t])

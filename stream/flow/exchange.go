@@ -61,6 +61,9 @@ type Exchange struct {
 	RequestBytes  int64
 	ResponseBytes int64
 	Flags         event.Flags
+	// Unknown is the first key of a recorded exchange that has no meaning here; it
+	// was passed over.
+	Unknown string
 
 	// failing is the submitted secret's hash, kept from Begin to End: a secret
 	// that fails is remembered for FlagSecretReused. It never leaves memory.

@@ -298,3 +298,20 @@ func (l *lexer) literal(word string) error {
 	l.i += len(word)
 	return nil
 }
+
+// foreign refuses a key that is a known one but for its case: a reader that goes
+// by the case and one that does not would see different exchanges.
+func (l *lexer) foreign(name string, known []string) error {
+	for _, k := range known {
+		if strings.EqualFold(k, name) {
+			return l.fail("key %q is not known: did you mean %q?", name, k)
+		}
+	}
+	return nil
+}
+
+// skip passes over one value.
+func (l *lexer) skip() error {
+	var none pointers
+	return none.value(l, nil)
+}

@@ -67,9 +67,10 @@ type usualKey struct {
 
 // ParseExchange reads one line of an exchange file into x, overwriting it but
 // reusing its slices. Everything in x is a copy, its strings cut from one: the
-// line may be reused. An
-// unknown or repeated key, a value of the wrong kind or out of range is an
-// error that names the key; x is then not usable. Source is SourceReplay.
+// line may be reused. A repeated key, a value of the wrong kind or out of range is
+// an error that names the key; x is then not usable. A key that is not known, such
+// as a label or one of a later version, is passed over and named in x.Unknown; null
+// is as if the key were absent. Source is SourceReplay.
 func ParseExchange(line []byte, x *Exchange) error {
 	return ParseExchangeText(line, string(line), x)
 }
@@ -117,13 +118,19 @@ func ParseExchangeText(line []byte, text string, x *Exchange) error {
 }
 
 func parseMember(l *lexer, x *Exchange, seen *uint32) error {
-	i, err := l.key()
+	i, err := l.key(x)
 	if err != nil {
 		return err
+	}
+	if i < 0 {
+		return l.skip()
 	}
 	name := exchangeFields[i]
 	if *seen&(1<<i) != 0 {
 		return l.fail("key %q stands twice", name)
+	}
+	if i >= requiredFields && l.peek() == 'n' {
+		return l.literal("null")
 	}
 	*seen |= 1 << i
 	if err := parseExchangeField(l, x, i); err != nil {
@@ -132,8 +139,9 @@ func parseMember(l *lexer, x *Exchange, seen *uint32) error {
 	return nil
 }
 
-// key reads a key with its colon and returns the field's number.
-func (l *lexer) key() (int, error) {
+// key reads a key with its colon and returns the field's number, -1 for one that is
+// not known.
+func (l *lexer) key(x *Exchange) (int, error) {
 	for n := l.next; n < len(usualKeys); n++ {
 		u := &usualKeys[n]
 		if end := l.i + len(u.text); end <= len(l.b) && string(l.b[l.i:end]) == u.text {
@@ -150,8 +158,12 @@ func (l *lexer) key() (int, error) {
 	}
 	i := slices.Index(exchangeFields, string(raw))
 	if i < 0 {
-		name, _ := clean(string(raw), 64)
-		return 0, l.fail("key %q is not known%s", name, Nearest(name, exchangeFields))
+		if err := l.foreign(string(raw), exchangeFields); err != nil {
+			return 0, err
+		}
+		if x.Unknown == "" {
+			x.Unknown, _ = clean(string(raw), 64)
+		}
 	}
 	return i, l.expect(':')
 }
@@ -301,7 +313,13 @@ func (l *lexer) tls(t *TLS) error {
 		n := slices.Index(names, name)
 		switch {
 		case n < 0:
-			return l.fail("key %q is not known%s", name, Nearest(name, names))
+			if err := errors.Join(l.foreign(name, names), l.expect(':')); err != nil {
+				return err
+			}
+			if err := l.skip(); err != nil {
+				return err
+			}
+			continue
 		case seen&(1<<n) != 0:
 			return l.fail("key %q stands twice", name)
 		}

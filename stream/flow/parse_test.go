@@ -68,19 +68,21 @@ func TestParseExchangeAccepts(t *testing.T) {
 
 func TestParseExchangeRejects(t *testing.T) {
 	for line, want := range map[string]string{
-		``:                            "unexpected end",
-		`[]`:                          "unexpected '['",
-		`{}`:                          `"id" is required`,
-		minimal(`,"stauts":1`):        `"stauts" is not known: did you mean "status"?`,
-		minimal(`,"status":200`):      `"status" stands twice`,
-		minimal(`,"duration_us":-1`):  "no whole number between",
-		minimal(`,"duration_us":1.5`): "no whole number between",
-		minimal(`,"body":1`):          "want a string",
+		``:                       "unexpected end",
+		`[]`:                     "unexpected '['",
+		`{}`:                     `"id" is required`,
+		minimal(`,"Status":1`):   `"Status" is not known: did you mean "status"?`,
+		minimal(`,"label":[1,}`): "want a value",
+		minimal(`,"label":` + strings.Repeat("[", 400)):                        "nested too deeply",
+		minimal(`,"status":200`):                                               `"status" stands twice`,
+		minimal(`,"duration_us":-1`):                                           "no whole number between",
+		minimal(`,"duration_us":1.5`):                                          "no whole number between",
+		minimal(`,"body":1`):                                                   "want a string",
 		minimal(`,"body":"a","body_base64":"YQ=="`):                            "both as text and as base64",
 		minimal(`,"body_base64":"*"`):                                          "illegal base64",
 		minimal(`,"headers":[["a"]]`):                                          `"headers": field 0`,
 		minimal(`,"headers":{"a":"b"}`):                                        "want '['",
-		minimal(`,"tls":{"ja3":"x"}`):                                          `did you mean "ja4"?`,
+		minimal(`,"tls":{"JA4":"x"}`):                                          `did you mean "ja4"?`,
 		minimal("") + "x":                                                      "after the value",
 		strings.Replace(minimal(""), "203.0.113.7", "nobody", 1):               "is no address",
 		strings.Replace(minimal(""), "2026-03-02T09:15:00Z", "now", 1):         "no RFC 3339 time",
@@ -91,6 +93,29 @@ func TestParseExchangeRejects(t *testing.T) {
 		err := flow.ParseExchange([]byte(line), &x)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.80s: %v, want %q", line, err, want)
+		}
+	}
+}
+
+// TestParseExchangePassesOver holds that what others write beside the contract's
+// keys, and null for what is absent, keeps no exchange from being used.
+func TestParseExchangePassesOver(t *testing.T) {
+	var plain flow.Exchange
+	if err := flow.ParseExchange([]byte(minimal("")), &plain); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		minimal(`,"label":"bot"`): "label",
+		minimal(`,"truth":{"actor":"a1","list":[1,-2.5e3,[true,false,null],{}],"s":"\u00e9\"}"},"also":1`): "truth",
+		minimal(`,"tls":{"ja3":"x","alpn":["h2"]}`):                                                        "",
+		minimal(`,"tls":null,"body":null,"headers":null,"duration_us":null,"response_body_base64":null`):   "",
+	} {
+		var x flow.Exchange
+		if err := flow.ParseExchange([]byte(line), &x); err != nil || x.Unknown != want {
+			t.Errorf("%s: %v, unknown %q, want %q", line, err, x.Unknown, want)
+		}
+		if x.Unknown = ""; x.ID != plain.ID || x.Status != plain.Status || x.HeadersKnown || len(x.Body) > 0 || x.TLS != plain.TLS {
+			t.Errorf("%s: %+v", line, x)
 		}
 	}
 }
@@ -123,6 +148,7 @@ func FuzzParseExchange(f *testing.F) {
 	f.Add([]byte(minimal(`,"headers":[["Cookie","sid=a"]],"body_base64":"AAH/"`)))
 	f.Add([]byte(minimal(`,"headers":[["X","\u00e9\ud83d\ude00\ud83d"],["Y","12345678\\90\"é"]],"request_bytes":-0,"duration_us":00`)))
 	f.Add([]byte(minimal(",\"headers\":[[\"Y\",\"0123456\xff\xc3\"]] , \"request_bytes\" : 10 ")))
+	f.Add([]byte(minimal(`,"truth":{"a":[1,{"b":null}]},"body":null,"tls":{"ja3":"x","sni":"s"}`)))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		var x flow.Exchange
 		buf := bytes.Clone(line)
