@@ -102,7 +102,9 @@ func (c *Client) do(ctx context.Context, method, target string, body []byte, out
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(rc).Decode(out); err != nil {
+	dec := json.NewDecoder(rc)
+	dec.UseNumber() // a table's 64-bit numbers would not survive as floats
+	if err := dec.Decode(out); err != nil {
 		return fmt.Errorf("answer of the running weir: %w", err)
 	}
 	return nil

@@ -93,6 +93,20 @@ func (l *Loaded) locate(dir string) error {
 	return nil
 }
 
+// DataDir is the data directory that a configuration names, also one with faults
+// elsewhere: what runs must be reachable while its configuration is mended.
+func DataDir(path string, lookup func(string) (string, bool)) string {
+	c := Default()
+	d := &decoder{lookup: lookup, positions: map[string]position{}}
+	for _, file := range []string{path, path + ".local"} {
+		if text, err := readFile(file); err == nil {
+			d.file = file
+			d.parse(text, &c)
+		}
+	}
+	return c.Data
+}
+
 // Parse is Load for text that stands in no file, such as a test's.
 func Parse(name string, text []byte, lookup func(string) (string, bool)) (*Config, error) {
 	c := Default()

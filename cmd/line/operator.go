@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirproject/weir/baseline"
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/flow"
 	"github.com/weirproject/weir/stream/verdict"
@@ -58,11 +60,14 @@ func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
 	if kind, err := event.ParseKind(q.Kind); err != nil || q.Value == "" || !slices.Contains(manualKinds, kind) {
 		return nil, admin.Errorf(http.StatusBadRequest, "kind %q and its value: want client, session, account or device", q.Kind)
 	}
-	span, err := time.ParseDuration(q.For)
+	span, err := config.ParseDuration(q.For)
 	if err != nil || span <= 0 {
-		return nil, admin.Errorf(http.StatusBadRequest, "for %q: want a positive duration such as 4h", q.For)
+		return nil, admin.Errorf(http.StatusBadRequest, "for %q: want a positive duration such as 4h or 7d", q.For)
 	}
 	site, err := o.site(q.Site)
+	if err == nil {
+		err = o.able(site, action)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -73,13 +78,16 @@ func (o *operator) addVerdict(r *http.Request) (*verdict.Verdict, error) {
 	now := time.Now()
 	v := &verdict.Verdict{
 		ID: "v_" + hex.EncodeToString(id[:]), Revision: 1, Site: site, Scope: verdict.ScopeActor, Action: action,
-		Time: verdict.Time(now.UnixNano()), Expires: verdict.Time(now.Add(span).UnixNano()), Mode: event.ModeEnforce,
+		Time: verdict.Time(now.UnixNano()), Expires: verdict.Time(now.Add(time.Duration(span)).UnixNano()), Mode: event.ModeEnforce,
 		Threats: []verdict.Threat{}, Confidence: 1_000_000, Bound: admin.BoundOperator,
 		Binds:  []verdict.Group{{All: []verdict.Bind{{Kind: q.Kind, Value: o.keys.Pseudonym(q.Kind, flow.Normalise(q.Kind, q.Value))}}}},
 		Engine: baseline.Version,
 		Evidence: verdict.Evidence{
 			Summary: fmt.Sprintf("Added by %s: %s", q.By, q.Reason), Features: []verdict.Feature{}, Events: []string{},
 		},
+	}
+	if action == event.ActionRateLimit {
+		v.Limit = &manualLimit
 	}
 	c := &verdict.Control{Kind: "verdict", Site: site, Time: v.Time, By: q.By, Reason: q.Reason, ID: v.ID, Verdict: v}
 	if action == event.ActionAllow { // the engine accuses nobody of it either
@@ -107,19 +115,40 @@ func decodeChange(r *http.Request, q *admin.VerdictRequest) error {
 
 // site returns the site named, or the only one there is.
 func (o *operator) site(name string) (string, error) {
-	sites := o.now.Load().Sites
-	if name == "" && len(sites) == 1 {
-		return sites[0].Name, nil
+	var names []string
+	for _, s := range o.now.Load().Sites {
+		names = append(names, s.Name)
 	}
-	for i := range sites {
-		if sites[i].Name == name {
-			return name, nil
+	switch {
+	case len(names) == 0:
+		names = []string{"default"}
+	case name == "" && len(names) > 1:
+		return "", admin.Errorf(http.StatusBadRequest, "there are several sites: name one with --site (%s)", strings.Join(names, ", "))
+	}
+	if name == "" {
+		return names[0], nil
+	}
+	if !slices.Contains(names, name) {
+		return "", admin.Errorf(http.StatusBadRequest, "site %q is not configured%s (there are: %s)", name, flow.Nearest(name, names), strings.Join(names, ", "))
+	}
+	return name, nil
+}
+
+// manualLimit is the allowance of a rate limit that a person orders without one.
+var manualLimit = verdict.Limit{Per: "1m", Requests: 10, Key: "actor"}
+
+// able says why a site cannot do what is ordered: what would be weakened in
+// silence is refused.
+func (o *operator) able(site string, action event.Action) error {
+	if action != event.ActionRedirect {
+		return nil
+	}
+	for _, s := range o.now.Load().Sites {
+		if s.Name == site && s.RedirectTo != "" {
+			return nil
 		}
 	}
-	if len(sites) == 0 && (name == "" || name == "default") {
-		return "default", nil
-	}
-	return "", admin.Errorf(http.StatusBadRequest, "site %q is not configured: name one with --site", name)
+	return admin.Errorf(http.StatusBadRequest, "site %s has nowhere to redirect to: set its redirectTo, or order rate_limit, which redirect would be weakened to", site)
 }
 
 func (o *operator) revoke(w http.ResponseWriter, r *http.Request) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/stream/event"
 )
 
 func TestTextsOfAChangeAreBounded(t *testing.T) {
@@ -24,6 +26,31 @@ func TestTextsOfAChangeAreBounded(t *testing.T) {
 		err = decodeChange(httptest.NewRequest(http.MethodPost, "/", strings.NewReader(string(body))), &got)
 		if (err != nil) != (name != "") || err != nil && !strings.HasPrefix(err.Error(), name+" has 1025 bytes") {
 			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// TestOrdersThatASiteCannotFollowAreRefused in words that say what to type.
+func TestOrdersThatASiteCannotFollowAreRefused(t *testing.T) {
+	o := &operator{processor: &processor{role: &role{}}}
+	put := func(sites ...config.Site) { o.now.Store(&config.Loaded{Config: config.Config{Sites: sites}}) }
+	put()
+	if got, err := o.site(""); err != nil || got != "default" {
+		t.Errorf("without sites: %q, %v", got, err)
+	}
+	put(config.Site{Name: "shop", RedirectTo: "/sorry"}, config.Site{Name: "blog"})
+	for name, want := range map[string]string{"": "several sites: name one with --site (shop, blog)", "shob": `did you mean "shop"?`, "shop": ""} {
+		_, err := o.site(name)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("site %q: %v, want %q", name, err, want)
+		}
+	}
+	for site, fine := range map[string]bool{"shop": true, "blog": false} {
+		if err := o.able(site, event.ActionRedirect); (err == nil) != fine {
+			t.Errorf("redirect on %s: %v", site, err)
+		}
+		if err := o.able(site, event.ActionBlock); err != nil {
+			t.Errorf("block on %s: %v", site, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/store/clickhouse"
 	"github.com/weirproject/weir/stream/verdict"
 )
@@ -61,7 +62,7 @@ func (p *processor) query(ctx context.Context, sql string) (*admin.Table, error)
 	}
 	rows, err := store.Query(ctx, clickhouse.Analyst, sql)
 	if err != nil {
-		return nil, &admin.Error{Status: http.StatusBadRequest, Err: err}
+		return nil, refusedQuery(err)
 	}
 	defer func() { _ = rows.Close() }()
 	t := &admin.Table{Rows: [][]any{}}
@@ -80,9 +81,17 @@ func (p *processor) query(ctx context.Context, sql string) (*admin.Table, error)
 		t.Rows = append(t.Rows, row)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, &admin.Error{Status: http.StatusBadRequest, Err: err}
+		return nil, refusedQuery(err)
 	}
 	return t, nil
+}
+
+// refusedQuery is a query's error in words that help whoever wrote it.
+func refusedQuery(err error) error {
+	if strings.Contains(err.Error(), `unsupported column type "AggregateFunction(`) {
+		err = errors.New("a column of this roll-up holds a state that only its own function reads: name the columns you want, and read that one with uniqCombinedMerge(12)(COLUMN); DESCRIBE shows the types")
+	}
+	return &admin.Error{Status: http.StatusBadRequest, Err: err}
 }
 
 // jsonValue turns a driver's value into one that JSON shows as people expect.
@@ -90,6 +99,8 @@ func jsonValue(v any) any {
 	switch v := v.(type) {
 	case time.Time:
 		return v.UTC().Format(time.RFC3339Nano)
+	case json.Number: // a Decimal
+		return v
 	case fmt.Stringer:
 		s := v.String()
 		if a, err := netip.ParseAddr(s); err == nil {
@@ -111,7 +122,7 @@ func (p *processor) verdict(w http.ResponseWriter, r *http.Request) {
 
 // findVerdict looks at what is in force first: it works without the store.
 func (p *processor) findVerdict(ctx context.Context, id string) (*verdict.Verdict, error) {
-	if v := p.feed.Get(id); v != nil {
+	if v := p.feed.Last(id); v != nil {
 		return v, nil
 	}
 	store, err := p.store.soon(ctx)
@@ -150,8 +161,8 @@ func (p *processor) decisions(w http.ResponseWriter, r *http.Request) {
 
 // parseSince reads a time (RFC 3339) or a duration before now ("15m").
 func parseSince(s string) (time.Time, error) {
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
-		return time.Now().Add(-d), nil
+	if d, err := config.ParseDuration(s); err == nil {
+		return time.Now().Add(-time.Duration(d)), nil
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/line"
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
@@ -42,7 +43,7 @@ func newAllowlistsList(g *global) *cobra.Command {
 				if !a.Expires.IsZero() {
 					expires = a.Expires.Format(time.RFC3339)
 				}
-				t.Rows = append(t.Rows, []any{a.Name, fmt.Sprint(a.Clients), a.Reason, expires})
+				t.Rows = append(t.Rows, []any{a.Name, whomListed(&a), a.Reason, expires})
 			}
 			c, err := g.running()
 			if err != nil {
@@ -62,15 +63,36 @@ func newAllowlistsList(g *global) *cobra.Command {
 	}
 }
 
+// whomListed names all that a configured allowlist goes by.
+func whomListed(a *config.Allowlist) []string {
+	out := []string{}
+	for _, p := range a.Clients {
+		out = append(out, p.String())
+	}
+	for _, n := range a.ASNs {
+		out = append(out, fmt.Sprintf("AS%d", n))
+	}
+	for _, name := range a.Accounts {
+		out = append(out, "account:"+name)
+	}
+	for _, ua := range a.UserAgents {
+		out = append(out, "user agent:"+ua)
+	}
+	if a.VerifiedBots {
+		out = append(out, "verified bots")
+	}
+	return out
+}
+
 // whomAllowed names the pseudonyms that an allow verdict binds.
-func whomAllowed(v *verdict.Verdict) string {
-	var out []string
+func whomAllowed(v *verdict.Verdict) []string {
+	out := []string{}
 	for _, group := range v.Binds {
 		for _, b := range group.All {
 			out = append(out, b.Kind+":"+b.Value.String())
 		}
 	}
-	return fmt.Sprint(out)
+	return out
 }
 
 func newAllowlistsTest(g *global) *cobra.Command {

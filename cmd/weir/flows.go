@@ -99,7 +99,7 @@ it into force yourself.`,
 	fl.StringVar(&f.format, "format", "", "exchange, combined, common or json (default: by the first line)")
 	fl.StringVar(&f.site, "site", "default", "name of the site")
 	fl.StringVar(&f.host, "host", "", "only the exchanges of this host")
-	fl.DurationVar(&f.since, "since", 7*24*time.Hour, "without a file: how far to look back")
+	spanVar(fl, &f.since, "since", 7*24*time.Hour, "without a file: how far to look back")
 	return cmd
 }
 

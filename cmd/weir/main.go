@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/spf13/cobra"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -31,7 +33,7 @@ func run(args []string) int {
 	case errors.As(err, &quiet):
 		return 1
 	case errors.As(err, &usage) || isCobraUsage(err):
-		fmt.Fprintf(os.Stderr, "weir: %v\nusage: %s (%s --help shows examples)\n", err, cmd.UseLine(), cmd.CommandPath())
+		fmt.Fprintf(os.Stderr, "weir: %s\nusage: %s (%s --help shows examples)\n", inWords(cmd, err), cmd.UseLine(), cmd.CommandPath())
 		return 2
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 1
@@ -39,6 +41,23 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "weir: %v\n", err)
 		return 1
 	}
+}
+
+// inWords says what a command wants where cobra counts "arg(s)".
+func inWords(cmd *cobra.Command, err error) string {
+	text := err.Error()
+	if !strings.HasPrefix(text, "accepts ") && !strings.HasPrefix(text, "requires ") {
+		return text
+	}
+	_, wanted, _ := strings.Cut(cmd.Use, " ")
+	number := text[strings.LastIndexByte(text, ' ')+1:]
+	switch {
+	case wanted == "":
+		return text
+	case number == "0":
+		return cmd.CommandPath() + " wants " + wanted
+	}
+	return cmd.CommandPath() + " wants " + wanted + ", got " + number + " arguments: quote one that has spaces"
 }
 
 // usageError is a command line that makes no sense.

@@ -115,8 +115,10 @@ func texts(row []any, terminal bool) []string {
 		case nil:
 		case string:
 			out[i] = v
-		case float64, bool, json.Number:
+		case bool, json.Number:
 			out[i] = fmt.Sprint(v)
+		case []string:
+			out[i] = strings.Join(v, ", ")
 		default:
 			b, err := json.Marshal(v)
 			if err != nil {

@@ -106,11 +106,32 @@ func (g *global) reload() (*config.Loaded, error) {
 // running returns a client of the weir that serves the data directory: weir up,
 // or a processor by itself, which answers the same questions.
 func (g *global) running() (*admin.Client, error) {
-	cfg, err := g.load()
+	data, err := g.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	return admin.NewClient(admin.Socket(cfg.Data, "weir"), admin.Socket(cfg.Data, "process")), nil
+	return admin.NewClient(admin.Socket(data, "weir"), admin.Socket(data, "process")), nil
+}
+
+// dataDir is where to find the running weir. A fault in the configuration keeps
+// nobody from asking it or from taking a verdict back; a file that was named and
+// cannot be read does.
+func (g *global) dataDir() (string, error) {
+	dir := g.data
+	if dir == "" {
+		path := config.Find(g.config)
+		if path != "" {
+			if _, err := os.Stat(path); err != nil {
+				return "", fmt.Errorf("configuration: %w", err)
+			}
+		}
+		dir = config.DataDir(path, os.LookupEnv)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("data directory: %w", err)
+	}
+	return dir, nil
 }
 
 // logger writes one JSON object per line to w, for machines to read; verbose

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
 )
 
 func newShadow(g *global) *cobra.Command {
@@ -33,9 +34,9 @@ them is what false positives are estimated from.`,
   weir shadow report --since 24h --rule OAT-008
   weir shadow report -o json | jq .customers.statement`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if d, err := time.ParseDuration(since); err != nil || d <= 0 {
+			if d, err := config.ParseDuration(since); err != nil || d <= 0 {
 				if _, err := time.Parse(time.RFC3339, since); err != nil {
-					return usagef("--since %q: want a duration such as 24h, or a time such as 2026-03-02T09:15:00Z", since)
+					return usagef("--since %q: want a duration such as 24h or 7d, or a time such as 2026-03-02T09:15:00Z", since)
 				}
 			}
 			c, err := g.running()
@@ -54,7 +55,7 @@ them is what false positives are estimated from.`,
 		},
 	}
 	cmd.Flags().StringVar(&rule, "rule", "", "only what this rule or threat (OAT-008) proposed")
-	cmd.Flags().StringVar(&since, "since", "168h", "how far back, or since when")
+	cmd.Flags().StringVar(&since, "since", "7d", "how far back, or since when")
 	return cmd
 }
 

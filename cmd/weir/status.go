@@ -27,11 +27,11 @@ produced = delivered + lost + queued. Exit status 1 when something is wrong.`,
   weir status -o json`,
 		Args: cobra.NoArgs, Annotations: asObject,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := g.load()
+			data, err := g.dataDir()
 			if err != nil {
 				return err
 			}
-			st, err := awaitStatus(cmd.Context(), cfg.Data, wait)
+			st, err := awaitStatus(cmd.Context(), data, wait)
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ produced = delivered + lost + queued. Exit status 1 when something is wrong.`,
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait at most this long for everything to be well")
+	spanVar(cmd.Flags(), &wait, "wait", 0, "wait at most this long for everything to be well")
 	return cmd
 }
 

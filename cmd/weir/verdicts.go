@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirproject/weir/cmd/admin"
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/stream/verdict"
 )
 
@@ -178,8 +179,8 @@ func (g *global) manual(cmd *cobra.Command, r *admin.VerdictRequest, span string
 		if r.Reason == "" {
 			return usagef("--reason is required: it is what the next person on duty reads")
 		}
-		if d, err := time.ParseDuration(r.For); err != nil || d <= 0 {
-			return usagef("--for %q: want a positive duration such as 4h", r.For)
+		if d, err := config.ParseDuration(r.For); err != nil || d <= 0 {
+			return usagef("--for %q: want a positive duration such as 4h or 7d", r.For)
 		}
 		if !slices.Contains(manualActions, r.Action) {
 			return usagef("--action %q: want %s", r.Action, strings.Join(manualActions, ", "))
