@@ -75,10 +75,14 @@ func (d *decision) reason() string {
 		b.WriteString(": ")
 	}
 	writeKinds(&b, m.Kinds)
-	b.WriteString(" bound by a verdict of ")
-	b.WriteString(m.Score().String())
-	b.WriteString(" bits on this ")
-	b.WriteString(string(m.Scope()))
+	if m.Score() == 0 {
+		b.WriteString(" bound by a verdict that was added by hand")
+	} else {
+		b.WriteString(" bound by a verdict of ")
+		b.WriteString(m.Score().String())
+		b.WriteString(" bits on this ")
+		b.WriteString(string(m.Scope()))
+	}
 	if own := m.Action(); own != d.in[d.best].Action {
 		b.WriteString("; " + own.String() + " weakened to " + d.in[d.best].Action.String())
 		if m.Kinds != 0 && m.Kinds&^sharedKinds == 0 {

@@ -43,6 +43,9 @@ type Feed struct {
 	offsets     map[int32]int64 // last offset seen per partition
 	history     []entry
 	subscribers map[chan entry]struct{}
+	// revoked are the last that were taken back; revocations counts all.
+	revoked     [256]*verdict.Verdict
+	revocations int
 
 	current chan struct{} // closed once what stood on the topic has been added
 	once    sync.Once
@@ -110,6 +113,10 @@ func (f *Feed) Add(partition int32, offset int64, v *verdict.Verdict) {
 }
 
 func (f *Feed) hold(v *verdict.Verdict) {
+	if v.Revoked {
+		f.revoked[f.revocations%len(f.revoked)] = v
+		f.revocations++
+	}
 	if v.Revoked || v.Expires.Std().Before(f.now()) {
 		delete(f.inForce, v.ID)
 		return
@@ -148,6 +155,22 @@ func (f *Feed) Get(id string) *verdict.Verdict {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.inForce[id]
+}
+
+// Last is Get that also knows what was taken back a short while ago, which the
+// store may not have yet.
+func (f *Feed) Last(id string) *verdict.Verdict {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if v := f.inForce[id]; v != nil {
+		return v
+	}
+	for _, v := range f.revoked {
+		if v != nil && v.ID == id {
+			return v
+		}
+	}
+	return nil
 }
 
 // vector is the offsets of all partitions, "0:17,3:2".

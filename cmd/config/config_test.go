@@ -111,6 +111,7 @@ func TestFaultsNameFileLineAndNearestKey(t *testing.T) {
 		"feed elsewhere":      {"enforce: {feed: {url: \"https://192.0.2.1:7000/feed\", key: k}}", "enforce.feed.url: must end with"},
 		"key without feed":    {"enforce: {feed: {key: k}}", "enforce.feed.url: is empty"},
 		"feed":                {"feed: {listen: \"0.0.0.0:7000\"}", "feed.tls: is required"},
+		"PROXY from nobody":   {"enforce: {proxyProtocol: true}", "enforce.proxyProtocol: is expected from trusted proxies only"},
 		"everybody":           {"allowlists: [{name: a, clients: [0.0.0.0/0]}]", "is everybody"},
 		"port taken":          {"admin: {listen: \"127.0.0.1:8080\"}", "admin.listen: 127.0.0.1:8080 is used by enforce.listen already"},
 		"alias to itself":     {"sites: &a [*a]", "sites[0]: want keys and values, got a list"},
@@ -130,12 +131,12 @@ func TestFaultsNameFileLineAndNearestKey(t *testing.T) {
 }
 
 func TestInterpolation(t *testing.T) {
-	text := "data: ${DIR:-/var/lib/weir}/x\nnode: ${NODE}\nkafka: {brokers: [\"${HOST:-a}:${PORT:-9092}\"]}\nenforce: {proxyProtocol: \"${PP:-true}\"}\nclickhouse: {password: \"$${LITERAL}\"}\n"
+	text := "data: ${DIR:-/var/lib/weir}/x\nnode: ${NODE}\nkafka: {brokers: [\"${HOST:-a}:${PORT:-9092}\"]}\nenforce: {killSwitch: \"${PP:-true}\"}\nclickhouse: {password: \"$${LITERAL}\"}\n"
 	c, err := config.Parse("weir.yaml", []byte(text), env("NODE", "n${X}", "HOST", ""))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Data != "/var/lib/weir/x" || c.Node != "n${X}" || c.Kafka.Brokers[0] != "a:9092" || !c.Enforce.ProxyProtocol || c.ClickHouse.Password != "${LITERAL}" {
+	if c.Data != "/var/lib/weir/x" || c.Node != "n${X}" || c.Kafka.Brokers[0] != "a:9092" || !c.Enforce.KillSwitch || c.ClickHouse.Password != "${LITERAL}" {
 		t.Errorf("%+v", c)
 	}
 	if c.Keys.Pseudonym != "/var/lib/weir/x/keys/pseudonym" {

@@ -231,6 +231,9 @@ func (c *Config) checkEnforce(k *checker) {
 	k.positive("enforce.timeouts.upstream", time.Duration(e.Timeouts.Upstream))
 	k.positive("enforce.staleAfter", time.Duration(e.StaleAfter))
 	e.Feed.check(k)
+	if e.ProxyProtocol && len(e.TrustedProxies) == 0 {
+		k.fault("enforce.proxyProtocol", "is expected from trusted proxies only: name them in enforce.trustedProxies")
+	}
 	if e.ClientHeader != "" && len(e.TrustedProxies) == 0 {
 		k.fault("enforce.clientHeader", "is honoured from trusted proxies only: name them in enforce.trustedProxies")
 	}

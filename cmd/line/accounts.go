@@ -46,6 +46,7 @@ func (a *accounts) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-book.C:
+			a.sites.keep(a.owned())
 			err = a.book(ctx)
 		case <-trim.C:
 			err = a.trim(ctx)

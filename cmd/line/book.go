@@ -26,7 +26,7 @@ import (
 type siteBook struct {
 	mu sync.Mutex
 	// maturity by site; at most maxSites, further ones are left out.
-	maturity map[string]string
+	maturity map[string]maturity
 	census   map[int32]baseline.Census // by partition
 	// endpoints are when the busiest routes of each site were first seen.
 	endpoints map[string]map[string]int64
@@ -35,6 +35,12 @@ type siteBook struct {
 	// lessons wait for the store; a full queue drops the newest, since the next
 	// cut says the same and more.
 	lessons chan lesson
+}
+
+// maturity is how well the engine of a partition knows a site.
+type maturity struct {
+	partition int32
+	text      string
 }
 
 // lesson is what one site had taught at some time.
@@ -57,24 +63,43 @@ const (
 
 func newSiteBook() *siteBook {
 	return &siteBook{
-		maturity: map[string]string{}, census: map[int32]baseline.Census{}, endpoints: map[string]map[string]int64{},
+		maturity: map[string]maturity{}, census: map[int32]baseline.Census{}, endpoints: map[string]map[string]int64{},
 		lessons: make(chan lesson, lessonQueue),
 	}
 }
 
-func (b *siteBook) set(site, maturity string) {
+func (b *siteBook) set(site string, m maturity) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, known := b.maturity[site]; !known && len(b.maturity) >= maxSites {
 		return
 	}
-	b.maturity[site] = maturity
+	b.maturity[site] = m
 }
 
+// all is the maturity of every site, in words.
 func (b *siteBook) all() map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return maps.Clone(b.maturity)
+	out := make(map[string]string, len(b.maturity))
+	for site, m := range b.maturity {
+		out[site] = m.text
+	}
+	return out
+}
+
+// keep forgets the partitions that are no longer owned, and their sites: another
+// processor tells of them now.
+func (b *siteBook) keep(owned []int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.census, func(p int32, _ baseline.Census) bool { return !slices.Contains(owned, p) })
+	for site, m := range b.maturity {
+		if !slices.Contains(owned, m.partition) {
+			delete(b.maturity, site)
+			delete(b.endpoints, site)
+		}
+	}
 }
 
 // count notes what a partition's engine holds, and what it has evicted since
@@ -121,14 +146,15 @@ type engine struct {
 	book      *siteBook
 	partition int32
 	events    uint64
+	told      int64 // the time of the last event that was told of
 	counted   time.Time
 	evicted   uint64
 	taught    int // the site whose turn it is
 }
 
 const (
-	// tellEvery is how many events pass between two entries in the book, and
-	// countEvery how much time between two counts.
+	// tellEvery is how many events, or countEvery how much of their time, pass
+	// between two entries in the book; two counts are countEvery apart.
 	tellEvery  = 64
 	countEvery = time.Second
 	// teachSites bounds the sites whose lessons one cut tells: it happens between
@@ -139,9 +165,10 @@ const (
 // Observe implements stream.Engine.
 func (e *engine) Observe(ev *event.Event, pos verdict.Position) stream.Result {
 	r := e.Engine.Observe(ev, pos)
-	if e.events%tellEvery == 0 {
+	if e.events%tellEvery == 0 || ev.Time >= e.told+int64(countEvery) {
+		e.told = ev.Time
 		site := strings.Clone(ev.Site) // the event's strings are valid during the call only
-		e.book.set(site, e.Maturity(site))
+		e.book.set(site, maturity{e.partition, e.Maturity(site)})
 		if now := time.Now(); now.Sub(e.counted) >= countEvery {
 			c := e.Census()
 			more := c.Evicted - min(e.evicted, c.Evicted)

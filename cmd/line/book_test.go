@@ -77,9 +77,35 @@ func TestTheBookTellsWhatTheEnginesHold(t *testing.T) {
 	if len(l.learned) == 0 || l.learned[0].Site != "shop" {
 		t.Errorf("lesson: %+v", l)
 	}
+	if all := b.all(); len(all) != 1 || !strings.Contains(all["shop"], "300 events") {
+		t.Errorf("maturity: %v", all)
+	}
 	problems, notes := b.alarms()
 	if len(problems) != 0 || !strings.Contains(strings.Join(notes, "\n"), "site shop: 300 events") {
 		t.Errorf("problems %q, notes %q", problems, notes)
+	}
+}
+
+// TestTheBookForgetsWhatAnotherProcessorOwns: a partition that was given up is told
+// of by its new owner.
+func TestTheBookForgetsWhatAnotherProcessorOwns(t *testing.T) {
+	b := newSiteBook()
+	for p, site := range map[int32]string{0: "kept", 1: "gone"} {
+		b.set(site, maturity{p, "mature"})
+		b.count(p, baseline.Census{Sites: []baseline.SiteCensus{{Name: site, Since: 1, Events: 7}}}, 0)
+		b.teach([]baseline.Learned{{Site: site, Key: "GET /", Name: "requests_per_hour", Since: 1}})
+	}
+	b.keep([]int32{0})
+	if all := b.all(); len(all) != 1 || all["kept"] == "" {
+		t.Errorf("sites %v", all)
+	}
+	if _, notes := b.alarms(); strings.Contains(strings.Join(notes, "\n"), "site gone") {
+		t.Errorf("notes %q", notes)
+	}
+	for _, m := range gathered(t, b)["weir_baseline_age_seconds"].GetMetric() {
+		if site := m.Label[1].GetValue(); site != "kept" {
+			t.Errorf("the age of site %s is exported", site)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,11 +87,14 @@ func (c *collecting) sources(ctx context.Context) error {
 }
 
 func (c *collecting) describe() string {
-	what := fmt.Sprintf("%d access logs", len(c.logs))
-	if c.Config.Collect.EBPF.Enabled != "off" {
-		what += ", kernel capture " + c.Config.Collect.EBPF.Enabled
+	var what []string
+	if n := len(c.logs); n > 0 {
+		what = append(what, fmt.Sprintf("%d access logs", n))
 	}
-	return what
+	if ports := capturePorts(c.Config); c.Config.Collect.EBPF.Enabled != "off" && len(ports) > 0 {
+		what = append(what, fmt.Sprintf("kernel capture (%s) of port %s", c.Config.Collect.EBPF.Enabled, strings.Trim(fmt.Sprint(ports), "[]")))
+	}
+	return strings.Join(what, ", ")
 }
 
 // runKernel captures the ports of declared upstreams; without the right or the

@@ -55,6 +55,7 @@ type enforcing struct {
 	verdicts  verdictSource
 	current   chan struct{} // closed once the verdicts that stood on the log are in force
 	malformed atomic.Int64
+	addr      atomic.Pointer[string] // where it listens, once it is ready
 	// unsaved is how the last saving of the table ended.
 	unsaved atomic.Pointer[error]
 }
@@ -172,9 +173,19 @@ func (e *enforcing) run(ctx context.Context, loaded int) {
 		case <-time.After(readyWithoutFeed):
 		case <-ctx.Done():
 		}
-		supervise.Ready(fmt.Sprintf("ingress %s, mode %s", addr, e.Config.Enforce.Mode))
+		at := addr.String()
+		e.addr.Store(&at)
+		e.tell(e.now.Load())
 		return nil
 	})
+}
+
+// tell says where the ingress listens and what it is in, once it is ready and
+// again whenever that changes.
+func (e *enforcing) tell(cfg *config.Loaded) {
+	if at := e.addr.Load(); at != nil {
+		supervise.Ready(fmt.Sprintf("ingress %s, mode %s", *at, effectiveMode(cfg, nil)))
+	}
 }
 
 // housekeep notes that the feed is alive, frees what has expired and saves the
@@ -241,6 +252,7 @@ func (e *enforcing) putInForce(cfg *config.Loaded) error {
 	}
 	e.decider.SetKillSwitch(decide.KillSwitch)
 	put()
+	e.tell(&kept)
 	return nil
 }
 
@@ -267,6 +279,9 @@ func (e *enforcing) report() admin.Report {
 		rep.Problems = append(rep.Problems, fmt.Sprintf("verdicts are not saved: %v (a restart would begin with older ones, until the feed repeats them)", *err))
 	}
 	rep.Enforcer = e.self(st.Verdicts)
+	if st.KillSwitch {
+		rep.Notes = append(rep.Notes, "enforce.killSwitch is on: every request passes, and what would have happened is recorded")
+	}
 	if _, alone := e.events.(*noLog); alone {
 		rep.Notes = append(rep.Notes, "no kafka.brokers: what this ingress sees and does is not recorded, and teaches weir nothing")
 	}

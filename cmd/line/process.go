@@ -162,6 +162,18 @@ func (p *processor) follow(_ context.Context, recs []stream.Record) error {
 	return nil
 }
 
+// owned lists the partitions of weir.events that this processor owns.
+func (p *processor) owned() (list []int32) {
+	for _, g := range p.groups {
+		for _, s := range g.Status() {
+			if s.Topic == stream.TopicEvents {
+				list = append(list, s.Partition)
+			}
+		}
+	}
+	return list
+}
+
 // lagLimit is how old an unprocessed record may be before status calls it a
 // problem.
 const lagLimit = 30 * time.Second

@@ -126,9 +126,10 @@ func mode(s string) event.Mode {
 	return m
 }
 
-// effectiveMode is what a site's requests are decided in: shadow wins.
+// effectiveMode is what a site's requests are decided in: shadow wins. A site that
+// is not declared, nil, has the mode of all.
 func effectiveMode(cfg *config.Loaded, s *config.Site) event.Mode {
-	if mode(s.Mode) == event.ModeShadow || mode(cfg.Enforce.Mode) != event.ModeEnforce {
+	if cfg.Enforce.KillSwitch || s != nil && mode(s.Mode) == event.ModeShadow || mode(cfg.Enforce.Mode) != event.ModeEnforce {
 		return event.ModeShadow
 	}
 	return event.ModeEnforce

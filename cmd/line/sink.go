@@ -29,13 +29,19 @@ func Sink(ctx context.Context, env Env) error {
 		if s.counts, err = sinks.NewMetrics(r.metrics); err != nil {
 			return nil, fmt.Errorf("sink metrics: %w", err)
 		}
-		r.reload = s.putInForce
+		r.reload = func(cfg *config.Loaded) error {
+			err := s.putInForce(cfg)
+			if err == nil {
+				supervise.Ready(destinations(cfg))
+			}
+			return err
+		}
 		if err := s.putInForce(env.Config); err != nil {
 			return nil, err
 		}
 		r.group.Go(func() error { return s.run(ctx) })
 		r.mux.HandleFunc("POST /sinks/test", s.test)
-		supervise.Ready(s.describe())
+		supervise.Ready(destinations(env.Config))
 		return s.report, nil
 	})
 }
@@ -52,7 +58,7 @@ type sinking struct {
 
 // report names the destinations that get nothing at present.
 func (s *sinking) report() admin.Report {
-	rep := admin.Report{Notes: []string{s.describe()}}
+	rep := admin.Report{Notes: []string{destinations(s.now.Load())}}
 	all := s.running.Load()
 	for i := 0; all != nil && i < len(*all); i++ {
 		d := (*all)[i]
@@ -63,7 +69,7 @@ func (s *sinking) report() admin.Report {
 	return rep
 }
 
-func (s *sinking) describe() string { return fmt.Sprintf("%d destinations", len(s.now.Load().Sinks)) }
+func destinations(cfg *config.Loaded) string { return fmt.Sprintf("%d destinations", len(cfg.Sinks)) }
 
 // putInForce makes the destinations of a configuration, which replace those that
 // run: each goes on where its saved position is.

@@ -1,7 +1,6 @@
 package line
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -18,7 +17,7 @@ func sites(cfg *config.Loaded, maturity map[string]string) []admin.Site {
 	var out []admin.Site
 	for i := range cfg.Sites {
 		s := &cfg.Sites[i]
-		site := admin.Site{Name: s.Name, Mode: cmp.Or(s.Mode, cfg.Enforce.Mode), Maturity: maturity[s.Name]}
+		site := admin.Site{Name: s.Name, Mode: effectiveMode(cfg, s).String(), Maturity: maturity[s.Name]}
 		site.Detectors, site.Missing = detectorsOf(cfg.Maps[s.Name])
 		out = append(out, site)
 	}
@@ -26,7 +25,7 @@ func sites(cfg *config.Loaded, maturity map[string]string) []admin.Site {
 		if slices.ContainsFunc(out, func(s admin.Site) bool { return s.Name == name }) {
 			continue
 		}
-		site := admin.Site{Name: name, Mode: cfg.Enforce.Mode, Maturity: maturity[name]}
+		site := admin.Site{Name: name, Mode: effectiveMode(cfg, nil).String(), Maturity: maturity[name]}
 		site.Detectors, site.Missing = detectorsOf(nil)
 		out = append(out, site)
 	}

@@ -72,8 +72,21 @@ func TestStatusListsSitesWithTheirMaturity(t *testing.T) {
 	e.Observe(&ev, verdict.Position{})
 	cfg := &config.Loaded{Config: config.Config{Sites: []config.Site{{Name: "shop", Mode: "enforce"}}, Enforce: config.Enforce{Mode: "shadow"}}}
 	got := sites(cfg, book.all())
-	if len(got) != 2 || got[0].Name != "shop" || got[0].Mode != "enforce" || got[0].Maturity != "" || got[1].Name != "seen" || got[1].Mode != "shadow" {
+	if len(got) != 2 || got[0].Name != "shop" || got[0].Mode != "shadow" || got[0].Maturity != "" || got[1].Name != "seen" || got[1].Mode != "shadow" {
 		t.Fatalf("%+v", got)
+	}
+	for name, c := range map[string]struct {
+		enforce config.Enforce
+		mode    string
+	}{
+		"shadow wins":     {config.Enforce{Mode: "shadow"}, "shadow"},
+		"in force":        {config.Enforce{Mode: "enforce"}, "enforce"},
+		"the kill switch": {config.Enforce{Mode: "enforce", KillSwitch: true}, "shadow"},
+	} {
+		cfg.Enforce = c.enforce
+		if got := sites(cfg, nil); got[0].Mode != c.mode {
+			t.Errorf("%s: mode %s, want %s", name, got[0].Mode, c.mode)
+		}
 	}
 	if !strings.HasPrefix(got[1].Maturity, "young") || !strings.Contains(got[1].Maturity, "1 events") {
 		t.Errorf("maturity %q", got[1].Maturity)

@@ -313,19 +313,24 @@ func (s *Supervisor) listen(r io.Reader, c *child, first chan<- error) {
 	}
 }
 
-// Ready tells the supervisor, if there is one, that this part can do its work.
-// Detail is one line shown to the user, such as its addresses.
-func Ready(detail string) {
+// notify is the pipe to the supervisor, nil without one. What this process starts
+// is no part, and gets neither the pipe nor its name.
+var notify = sync.OnceValue(func() *os.File {
 	if os.Getenv(NotifyEnv) != "3" {
-		return
+		return nil
 	}
-	f := os.NewFile(3, "notify")
-	if f == nil {
-		return
-	}
-	_, _ = fmt.Fprintf(f, "ready %s\n", strings.ReplaceAll(detail, "\n", " "))
-	_ = f.Close()
 	_ = os.Unsetenv(NotifyEnv)
+	unix.CloseOnExec(3)
+	return os.NewFile(3, "notify")
+})
+
+// Ready tells the supervisor, if there is one, that this part can do its work.
+// Detail is one line shown to the user, such as its addresses; a later call
+// replaces it.
+func Ready(detail string) {
+	if f := notify(); f != nil {
+		_, _ = fmt.Fprintf(f, "ready %s\n", strings.ReplaceAll(detail, "\n", " ")) // nobody listens after a kill of the supervisor
+	}
 }
 
 // signaled reports whether a process was ended from outside: what it logged

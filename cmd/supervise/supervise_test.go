@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 		slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 		Ready(fmt.Sprint(time.Duration(slack), err))
 		os.Exit(0)
+	case "twice":
+		Ready("mode shadow")
+		Ready("mode enforce")
+		select {}
 	case "ready":
 		Ready("port 1234")
 		stop := make(chan os.Signal, 1)
@@ -50,6 +54,20 @@ func TestPartThatFailsAtStartIsReportedInItsOwnWords(t *testing.T) {
 	}
 	if n := len(s.States()); n != 0 {
 		t.Fatalf("%d parts kept, want none", n)
+	}
+}
+
+// TestAPartMayCorrectWhatItSaid: a reload changes what status has to show.
+func TestAPartMayCorrectWhatItSaid(t *testing.T) {
+	s := newSupervisor(t)
+	if _, err := s.Start(t.Context(), Part{Name: "x", Env: []string{"WEIR_TEST_PART=twice"}, StopTimeout: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); s.States()[0].Detail != "mode enforce"; {
+		if time.Now().After(deadline) {
+			t.Fatalf("status shows %q", s.States()[0].Detail)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -74,15 +74,14 @@ func (g *global) printExplanation(cmd *cobra.Command, e *admin.Explanation) erro
 		}
 	}
 	if r := e.Replay; r != nil {
-		word := "IDENTICAL"
-		if !r.Identical {
-			word = "NOT identical: " + r.Difference
+		switch {
+		case r.Source == "":
+			_, _ = fmt.Fprintf(w, "replay: not possible: %s\n", r.Difference)
+		case r.Identical:
+			_, _ = fmt.Fprintf(w, "replay: IDENTICAL (snapshot %s, %d events of %s)\n", r.Snapshot, r.Events, r.Source)
+		default:
+			_, _ = fmt.Fprintf(w, "replay: NOT identical: %s (snapshot %s, %d events of %s)\n", r.Difference, r.Snapshot, r.Events, r.Source)
 		}
-		from := ""
-		if r.Source != "" {
-			from = " of " + r.Source
-		}
-		_, _ = fmt.Fprintf(w, "replay: %s (snapshot %s, %d events%s)\n", word, r.Snapshot, r.Events, from)
 		for _, m := range r.Missing {
 			_, _ = fmt.Fprintf(w, "  missing: %s\n", m)
 		}
