@@ -150,7 +150,7 @@ func verdictForm(t *testing.T, o object, number int) {
 		ev.want(t, key, form)
 	}
 	if links := ev.values["links"]; links != nil {
-		ev.want(t, "links", `\[(,?\{"from":"[a-z_]+(:[a-z_]+)?(:[0-9a-f]{16})?","to":"a_[0-9a-f]{16}","bits":-?[0-9.]+\})+\]`)
+		ev.want(t, "links", `\[(,?\{"from":"(a_[0-9a-f]{16}|[a-z_]+(:[a-z_]+)?(:[0-9a-f]{16})?)","to":"a_[0-9a-f]{16}","bits":-?[0-9.]+\})+\]`)
 	}
 	var features []struct{ Bits float64 }
 	var score, sum float64
