@@ -347,7 +347,7 @@ func TestCommandsWithoutLine(t *testing.T) {
 		"flows check, missing":          {[]string{"flows", "check", filepath.Join(dir, "none.yaml")}, 1, "none.yaml"},
 		"unknown command":               {[]string{"vredicts"}, 2, "vredicts"},
 		"unknown flag":                  {[]string{"status", "--nosuch"}, 2, "nosuch"},
-		"too few arguments":             {[]string{"explain"}, 2, "arg"},
+		"too few arguments":             {[]string{"explain"}, 2, "wants ID"},
 		"unknown output":                {[]string{"status", "-o", "yaml"}, 2, "human, json or csv"},
 		"up without anything to watch":  {[]string{"up", "--data", data}, 2, "weir up --demo"},
 		"status without a running weir": {[]string{"status", "--data", data}, 1, "weir up"},
