@@ -7,6 +7,7 @@ require (
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0
 	github.com/weirproject/weir v0.0.0
 	go.yaml.in/yaml/v3 v3.0.6
+	gonum.org/v1/gonum v0.15.0
 )
 
 require (

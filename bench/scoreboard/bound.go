@@ -1,9 +1,13 @@
 package scoreboard
 
-import "math"
+import (
+	"math"
 
-// PerMillion is a rate with its 95 % confidence bounds (Poisson, exact by
-// bisection; Garwood 1936), per million.
+	"gonum.org/v1/gonum/mathext"
+)
+
+// PerMillion is a rate with its 95 % confidence bounds (Poisson, exact;
+// Garwood 1936), per million.
 type PerMillion struct{ Rate, Low, High float64 }
 
 // Rate gives k events among n trials per million.
@@ -17,8 +21,8 @@ func Rate(k, n int) PerMillion {
 		r.High = min(1e6, -math.Log(.05)*scale) // the rule of three: one-sided
 		return r
 	}
-	r.Low = solve(func(l float64) float64 { return 1 - cdf(k-1, l) - .025 }, 0, float64(k)) * scale
-	r.High = min(1e6, solve(func(l float64) float64 { return .025 - cdf(k, l) }, float64(k), float64(k)*3+20)*scale)
+	r.Low = mathext.GammaIncRegInv(float64(k), .025) * scale
+	r.High = min(1e6, mathext.GammaIncRegInv(float64(k)+1, .975)*scale)
 	return r
 }
 
@@ -27,22 +31,5 @@ func cdf(k int, mean float64) float64 {
 	if mean <= 0 {
 		return 1
 	}
-	sum := 0.0
-	for i := 0; i <= k; i++ {
-		l, _ := math.Lgamma(float64(i + 1))
-		sum += math.Exp(float64(i)*math.Log(mean) - mean - l)
-	}
-	return min(1, sum)
-}
-
-// solve finds where the rising function f crosses zero.
-func solve(f func(float64) float64, lo, hi float64) float64 {
-	for range 80 {
-		if mid := (lo + hi) / 2; f(mid) < 0 {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return hi
+	return mathext.GammaIncRegComp(float64(k)+1, mean)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 
+	"gonum.org/v1/gonum/mathext"
+
 	"github.com/weirproject/weir/baseline"
 	"github.com/weirproject/weir/bench/traffic"
 	"github.com/weirproject/weir/bench/traffic/people"
@@ -217,11 +219,8 @@ func Statement(what string, hit, sessions int) string {
 		what, upper95(hit)*1e4/float64(max(1, sessions)), hit, sessions)
 }
 
-// upper95 is the one-sided upper 95 %% bound of a Poisson mean of which k was
-// seen.
-func upper95(k int) float64 {
-	return solve(func(m float64) float64 { return .05 - cdf(k, m) }, float64(k), float64(k)*3+20)
-}
+// upper95 is the one-sided upper 95 % bound of a Poisson mean of which k was seen.
+func upper95(k int) float64 { return mathext.GammaIncRegInv(float64(k)+1, .95) }
 
 // Write writes the check as Markdown.
 func (c *Claims) Write(w io.Writer) error {

@@ -3,11 +3,12 @@ package line
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"gonum.org/v1/gonum/mathext"
 
 	"github.com/weirproject/weir/cmd/admin"
 )
@@ -126,35 +127,9 @@ func bound(b *admin.ShadowBound) {
 		b.What, strconv.FormatFloat(b.AtMost, 'f', 2, 64), b.Of, b.Hit, b.Seen)
 }
 
-// exactTo is up to which count upper95 sums; past it an approximation is good to
-// a thousandth.
-const exactTo = 1000
-
 // upper95 is the one-sided upper 95 % bound of the mean of a Poisson variable
 // of which k was seen (Garwood, Biometrika 28, 1936).
-func upper95(k int64) float64 {
-	n := float64(k)
-	if k > exactTo { // Wilson and Hilferty, PNAS 17, 1931
-		x := n + 1
-		return x * math.Pow(1-1/(9*x)+1.6449/(3*math.Sqrt(x)), 3)
-	}
-	low, high := n, 3*n+20
-	for range 60 {
-		m := (low + high) / 2
-		term := math.Exp(-m / 2) // halves, or it would vanish before the sum begins
-		sum := term
-		for i := int64(1); i <= k; i++ {
-			term *= m / float64(i)
-			sum += term
-		}
-		if sum*math.Exp(-m/2) > .05 {
-			low = m
-		} else {
-			high = m
-		}
-	}
-	return (low + high) / 2
-}
+func upper95(k int64) float64 { return mathext.GammaIncRegInv(float64(k)+1, .95) }
 
 // integer reads a count of a query's answer.
 func integer(v any) int64 {
