@@ -58,23 +58,25 @@ func shadowReport(ctx context.Context, query func(context.Context, string) (*adm
 		text := quoteAll([]string{rule})
 		acted += fmt.Sprintf(" AND (rule = %s OR has(threats, %s))", text, text)
 	}
-	// A session, or of those who bring none, an address and a program.
-	const unit = "if(session != '', session, concat(toString(client_ip), ' ', user_agent))"
-	seen := fmt.Sprintf("SELECT id, time, route, country, account, mode, %s AS unit FROM weir.requests WHERE time >= fromUnixTimestamp64Nano(%d) AND source = 'enforcer'", unit, since.Add(-shadowSlack).UnixNano())
+	seen := fmt.Sprintf("SELECT id, time, route, country, account, mode, %s AS unit FROM weir.requests WHERE time >= fromUnixTimestamp64Nano(%d) AND source = 'enforcer'", shadowUnit(""), since.Add(-shadowSlack).UnixNano())
 	with := fmt.Sprintf(`WITH s AS (%s),
 r AS (%s AND id IN (SELECT id FROM s)),
 a AS (SELECT account, min(time) AS first_seen, countIf(role IN ('order', 'pay_auth') AND outcome = 'success') AS purchases
     FROM weir.requests WHERE account != '' AND account IN (SELECT account FROM s) GROUP BY account) `, acted, seen)
 	const joined = "FROM s LEFT JOIN r ON s.id = r.id LEFT JOIN a ON s.account = a.account "
 	for _, k := range shadowKeys {
-		t, err := query(ctx, fmt.Sprintf("%sSELECT %s AS key, count() AS n, uniqExact(%s), uniqExactIf(s.account, s.account != '') %sGROUP BY key ORDER BY n DESC, key LIMIT %d",
-			with, k.sql, "if(r.unit = '', "+strings.NewReplacer("session", "s.session", "client_ip", "s.client_ip", "user_agent", "s.user_agent").Replace(unit)+", r.unit)", joined, shadowGroups))
+		t, err := query(ctx, fmt.Sprintf("%sSELECT %s AS key, count() AS n, uniqExact(if(r.unit = '', %s, r.unit)), uniqExactIf(s.account, s.account != '') %sGROUP BY key ORDER BY n DESC, key LIMIT %d",
+			with, k.sql, shadowUnit("s."), joined, shadowGroups))
 		if err != nil {
 			return nil, fmt.Errorf("shadow report by %s: %w", k.name, err)
 		}
 		list := make([]admin.ShadowGroup, 0, len(t.Rows))
 		for _, row := range t.Rows {
-			list = append(list, admin.ShadowGroup{Key: fmt.Sprint(row[0]), Requests: integer(row[1]), Sessions: integer(row[2]), Accounts: integer(row[3])})
+			n, err := counts(row[1:], 3)
+			if err != nil {
+				return nil, fmt.Errorf("shadow report by %s: %w", k.name, err)
+			}
+			list = append(list, admin.ShadowGroup{Key: fmt.Sprint(row[0]), Requests: n[0], Sessions: n[1], Accounts: n[2]})
 		}
 		rep.Groups[k.name] = list
 	}
@@ -90,6 +92,12 @@ a AS (SELECT account, min(time) AS first_seen, countIf(role IN ('order', 'pay_au
 	return rep, nil
 }
 
+// shadowUnit is what a report counts as a session: the one that a table's row
+// names, or of those who bring none, an address and a program.
+func shadowUnit(table string) string {
+	return strings.ReplaceAll("if(T.session != '', T.session, concat(toString(T.client_ip), ' ', T.user_agent))", "T.", table)
+}
+
 // shadowTotals counts sessions: all, and those of accounts that had been known
 // for a day, which look like customers.
 func shadowTotals(ctx context.Context, query func(context.Context, string) (*admin.Table, error), rep *admin.ShadowReport, acted, seen string) error {
@@ -101,14 +109,17 @@ FROM (SELECT r.unit AS unit, r.mode = 'shadow' AS shadowed, r.id IN hits AS hit,
 	if err != nil {
 		return fmt.Errorf("shadow report: %w", err)
 	}
-	if len(t.Rows) != 1 || len(t.Rows[0]) != 8 {
-		return fmt.Errorf("shadow report: the store answered %v", t.Rows)
+	if len(t.Rows) != 1 {
+		return fmt.Errorf("shadow report: the store answered %d rows, want 1", len(t.Rows))
 	}
-	row := t.Rows[0]
-	rep.Requests, rep.Acted, rep.Enforced = integer(row[0]), integer(row[1]), integer(row[7])
-	rep.Sessions = admin.ShadowBound{What: "challenged, slowed or blocked", Of: "sessions", Hit: integer(row[3]), Seen: integer(row[2])}
-	rep.Blocked = admin.ShadowBound{What: "blocked", Of: "sessions", Hit: integer(row[4]), Seen: integer(row[2])}
-	rep.Customers = admin.ShadowBound{What: "challenged, slowed or blocked", Of: "sessions of accounts known for a day or more", Hit: integer(row[6]), Seen: integer(row[5])}
+	n, err := counts(t.Rows[0], 8)
+	if err != nil {
+		return fmt.Errorf("shadow report: %w", err)
+	}
+	rep.Requests, rep.Acted, rep.Enforced = n[0], n[1], n[7]
+	rep.Sessions = admin.ShadowBound{What: "challenged, slowed or blocked", Of: "sessions", Hit: n[3], Seen: n[2]}
+	rep.Blocked = admin.ShadowBound{What: "blocked", Of: "sessions", Hit: n[4], Seen: n[2]}
+	rep.Customers = admin.ShadowBound{What: "challenged, slowed or blocked", Of: "sessions of accounts known for a day or more", Hit: n[6], Seen: n[5]}
 	for _, b := range []*admin.ShadowBound{&rep.Sessions, &rep.Blocked, &rep.Customers} {
 		bound(b)
 	}
@@ -131,11 +142,18 @@ func bound(b *admin.ShadowBound) {
 // of which k was seen (Garwood, Biometrika 28, 1936).
 func upper95(k int64) float64 { return mathext.GammaIncRegInv(float64(k)+1, .95) }
 
-// integer reads a count of a query's answer.
-func integer(v any) int64 {
-	n, err := strconv.ParseInt(fmt.Sprint(v), 10, 64)
-	if err != nil {
-		return 0
+// counts reads a row of a query's answer that holds so many counts.
+func counts(row []any, want int) ([]int64, error) {
+	if len(row) != want {
+		return nil, fmt.Errorf("the store answered %v, want %d counts", row, want)
 	}
-	return n
+	list := make([]int64, want)
+	for i, v := range row {
+		n, err := strconv.ParseInt(fmt.Sprint(v), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("the store answered %v, want a count: %w", v, err)
+		}
+		list[i] = n
+	}
+	return list, nil
 }
