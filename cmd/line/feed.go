@@ -5,9 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/enforcer/ingress"
 )
 
 // enforcersFile keeps the hashes of the keys that may follow the feed.
@@ -49,12 +50,13 @@ func (p *processor) serveFeed(ctx context.Context) (string, error) {
 	ln = &boundedListener{Listener: ln, most: maxFeedConnections, refused: p.enforcers.RefuseConnection}
 	scheme := "http"
 	if cfg.TLS.Cert != "" {
-		pair := &keyPair{files: cfg.TLS}
-		if _, err := pair.get(nil); err != nil {
+		cert, err := ingress.LoadCertificate(cfg.TLS.Cert, cfg.TLS.Key)
+		if err != nil {
 			return "", errors.Join(fmt.Errorf("feed.tls: %w", err), ln.Close())
 		}
+		p.group.Go(func() error { return refresh(ctx, cert, refreshEvery, p.Log) })
 		scheme = "https"
-		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"http/1.1"}})
+		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.Get, NextProtos: []string{"http/1.1"}})
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+config.FeedPath, p.enforcers)
@@ -113,42 +115,24 @@ func (p *processor) changeEnforcers(change func(name string) (any, error)) http.
 	}
 }
 
-// keyPair is a certificate from files, read again when they change.
-type keyPair struct {
-	files config.ServerTLS
+// refreshEvery is how often the feed's certificate files are looked at.
+const refreshEvery = 5 * time.Second
 
-	mu      sync.Mutex
-	pair    *tls.Certificate
-	looked  time.Time
-	changed [2]time.Time
-}
-
-// keyPairEvery is how often handshakes look at the files.
-const keyPairEvery = 5 * time.Second
-
-// get implements tls.Config.GetCertificate. Files that cannot be read leave the
-// last good pair in force.
-func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.pair != nil && time.Since(k.looked) < keyPairEvery {
-		return k.pair, nil
-	}
-	k.looked = time.Now()
-	var changed [2]time.Time
-	for i, name := range []string{k.files.Cert, k.files.Key} {
-		if st, err := os.Stat(name); err == nil {
-			changed[i] = st.ModTime()
+// refresh reads a certificate again whenever its files have changed.
+func refresh(ctx context.Context, cert *ingress.Certificate, every time.Duration, log *slog.Logger) error {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		switch changed, err := cert.Refresh(); {
+		case err != nil:
+			log.Warn("feed.tls changed but cannot be read; the last good certificate stays in force", "err", err)
+		case changed:
+			log.Info("certificate of the verdict feed reloaded")
 		}
 	}
-	if k.pair != nil && changed == k.changed {
-		return k.pair, nil
-	}
-	pair, err := tls.LoadX509KeyPair(k.files.Cert, k.files.Key)
-	if err == nil {
-		k.pair, k.changed = &pair, changed
-	} else if k.pair == nil {
-		return nil, err
-	}
-	return k.pair, nil
 }

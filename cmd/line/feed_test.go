@@ -7,14 +7,17 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/weirproject/weir/cmd/config"
+	"github.com/weirproject/weir/enforcer/ingress"
 )
 
 // pairFiles writes a certificate with a serial number.
@@ -45,36 +48,66 @@ func pairFiles(t *testing.T, files config.ServerTLS, serial int64) {
 
 func TestTheFeedsCertificateIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
-	k := &keyPair{files: config.ServerTLS{Cert: filepath.Join(dir, "c"), Key: filepath.Join(dir, "k")}}
-	if _, err := k.get(nil); err == nil {
-		t.Error("no files are a pair")
-	}
-	serial := func(looked time.Time) int64 {
-		t.Helper()
-		k.looked = looked
-		pair, err := k.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return pair.Leaf.SerialNumber.Int64()
-	}
-	long := time.Now().Add(-time.Hour)
-	pairFiles(t, k.files, 1)
-	if n := serial(long); n != 1 {
-		t.Errorf("certificate %d, want 1", n)
-	}
-	pairFiles(t, k.files, 2)
-	if n := serial(time.Now()); n != 1 {
-		t.Errorf("certificate %d a moment later, want 1", n)
-	}
-	if n := serial(long); n != 2 {
-		t.Errorf("certificate %d, want 2", n)
-	}
-	if err := os.WriteFile(k.files.Key, []byte("half a"), 0o600); err != nil {
+	files := config.ServerTLS{Cert: filepath.Join(dir, "c"), Key: filepath.Join(dir, "k")}
+	pairFiles(t, files, 1)
+	cert, err := ingress.LoadCertificate(files.Cert, files.Key)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if n := serial(long); n != 2 {
+	serial := func() int64 {
+		pair, _ := cert.Get(nil)
+		return pair.Leaf.SerialNumber.Int64()
+	}
+	if n := serial(); n != 1 {
+		t.Errorf("certificate %d, want 1", n)
+	}
+	said := make(lines, 100)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- refresh(ctx, cert, time.Millisecond, slog.New(slog.NewTextHandler(said, nil))) }()
+	said.after(t, func() { pairFiles(t, files, 2) }, "reloaded")
+	if n := serial(); n != 2 {
+		t.Errorf("certificate %d, want 2", n)
+	}
+	said.after(t, func() {
+		if err := os.WriteFile(files.Key, []byte("half a"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}, "cannot be read")
+	if n := serial(); n != 2 {
 		t.Errorf("certificate %d beside a broken key, want 2", n)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// lines are what was logged; what nobody waits for is dropped.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	select {
+	case l <- string(b):
+	default:
+	}
+	return len(b), nil
+}
+
+// after does something and waits until a line with some words follows.
+func (l lines) after(t *testing.T, do func(), words string) {
+	t.Helper()
+	do()
+	limit := time.After(30 * time.Second)
+	for {
+		select {
+		case line := <-l:
+			if strings.Contains(line, words) {
+				return
+			}
+		case <-limit:
+			t.Fatalf("%q was never logged", words)
+		}
 	}
 }
 

@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// certificate is a key pair from files, read again when either file changes. A
-// pair that cannot be read leaves the last good one in force.
-type certificate struct {
+// Certificate is a server's key pair from files, read again by Refresh when
+// either file changed. A pair that cannot be read leaves the last good one in
+// force. It is safe for concurrent use.
+type Certificate struct {
 	certFile, keyFile string
 	current           atomic.Pointer[tls.Certificate]
 	mu                sync.Mutex // guards seen: maintenance and a reload both look
@@ -25,13 +26,14 @@ type fileMark struct {
 	time time.Time
 }
 
-func loadCertificate(certFile, keyFile string) (*certificate, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile}
+// LoadCertificate reads a certificate and its key, PEM files.
+func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
+	c := &Certificate{certFile: certFile, keyFile: keyFile}
 	c.seen = c.marks()
 	return c, c.load()
 }
 
-func (c *certificate) load() error {
+func (c *Certificate) load() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return fmt.Errorf("read TLS certificate %s and key %s: %w", c.certFile, c.keyFile, err)
@@ -40,7 +42,7 @@ func (c *certificate) load() error {
 	return nil
 }
 
-func (c *certificate) marks() (m [2]fileMark) {
+func (c *Certificate) marks() (m [2]fileMark) {
 	for i, name := range []string{c.certFile, c.keyFile} {
 		if st, err := os.Stat(name); err == nil {
 			m[i] = fileMark{st.Size(), st.ModTime()}
@@ -49,8 +51,13 @@ func (c *certificate) marks() (m [2]fileMark) {
 	return m
 }
 
-// refresh reads the files again when they changed and reports whether it did.
-func (c *certificate) refresh() (changed bool, err error) {
+// Get implements tls.Config.GetCertificate.
+func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load(), nil
+}
+
+// Refresh reads the files again when they changed and reports whether it did.
+func (c *Certificate) Refresh() (changed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.marks()
@@ -67,13 +74,11 @@ func (c *certificate) refresh() (changed bool, err error) {
 
 // config is the server's TLS configuration. It notes the ClientHello's
 // fingerprint on the connection's info before the handshake goes on.
-func (c *certificate) config() *tls.Config {
+func (c *Certificate) config() *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return c.current.Load(), nil
-		},
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: c.Get,
 		GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 			if hc, ok := h.Conn.(*helloConn); ok {
 				hc.info.tls.JA4 = ja4(h)

@@ -352,7 +352,7 @@ func FuzzClientHello(f *testing.F) {
 	f.Add(hello.out.Bytes())
 	f.Add([]byte("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03"))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
-	conf := (&certificate{}).config()
+	conf := (&Certificate{}).config()
 	note := conf.GetConfigForClient
 	conf.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		_, _ = note(h)

@@ -52,7 +52,7 @@ type state struct {
 	cfg       Config
 	sites     siteTable
 	upstreams map[string]*upstream
-	cert      *certificate
+	cert      *Certificate
 	tls       *tls.Config
 }
 
@@ -103,14 +103,14 @@ func (s *Server) Reload(cfg Config) error {
 		if old.cfg.CertFile == cfg.CertFile && old.cfg.KeyFile == cfg.KeyFile {
 			st.cert, st.tls = old.cert, old.tls
 			if st.cert != nil {
-				if _, err := st.cert.refresh(); err != nil {
+				if _, err := st.cert.Refresh(); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	if st.cert == nil && cfg.CertFile != "" {
-		cert, err := loadCertificate(cfg.CertFile, cfg.KeyFile)
+		cert, err := LoadCertificate(cfg.CertFile, cfg.KeyFile)
 		if err != nil {
 			return err
 		}
@@ -260,7 +260,7 @@ func (s *Server) refresh() {
 	if st.cert == nil {
 		return
 	}
-	switch changed, err := st.cert.refresh(); {
+	switch changed, err := st.cert.Refresh(); {
 	case err != nil:
 		s.metrics.certReloads.WithLabelValues("error").Inc()
 		s.log.Warn("TLS certificate changed but cannot be read; the last good one stays in force", "err", err)
