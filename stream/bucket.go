@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -42,13 +43,16 @@ type Bucket struct {
 	core   *minio.Core
 	bucket string
 	prefix string
+	// stall is how long a read may bring nothing; bucketTimeout.
+	stall time.Duration
 }
 
 const (
 	// partBytes is the size of an upload's parts but the last; S3 takes 5 MiB to
 	// 5 GiB and at most 10,000 of them.
 	partBytes = 8 << 20
-	// bucketTimeout bounds one request, which carries at most partBytes.
+	// bucketTimeout bounds one request, which carries at most partBytes, and each
+	// wait for more of a snapshot that is being read.
 	bucketTimeout = 2 * time.Minute
 	// bucketTries is how often a request is tried before it counts as failed.
 	bucketTries = 4
@@ -84,7 +88,7 @@ func NewBucket(cfg BucketConfig) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshots: %w", err)
 	}
-	return &Bucket{core: core, bucket: cfg.Bucket, prefix: strings.Trim(cfg.Prefix, "/")}, nil
+	return &Bucket{core: core, bucket: cfg.Bucket, prefix: strings.Trim(cfg.Prefix, "/"), stall: bucketTimeout}, nil
 }
 
 // dir is what the names of a partition's snapshots begin with.
@@ -153,25 +157,35 @@ func (b *Bucket) List(ctx context.Context, topic string, partition int32) ([]Sna
 
 // Open implements SnapshotStore.
 func (b *Bucket) Open(ctx context.Context, id SnapshotID) (io.ReadCloser, error) {
-	r, _, _, err := b.core.GetObject(ctx, b.bucket, b.name(id), minio.GetObjectOptions{})
-	if err != nil {
-		return nil, b.failed("read", err)
+	ctx, cancel := context.WithCancelCause(ctx)
+	r := &bucketReader{b: b, ctx: ctx, cancel: cancel}
+	r.stalled = time.AfterFunc(b.stall, func() { cancel(fmt.Errorf("no byte for %v", b.stall)) })
+	defer r.stalled.Stop()
+	var err error
+	if r.ReadCloser, _, _, err = b.core.GetObject(ctx, b.bucket, b.name(id), minio.GetObjectOptions{}); err != nil {
+		defer cancel(nil)
+		return nil, b.failed("read", cmp.Or(context.Cause(ctx), err))
 	}
-	return &bucketReader{ReadCloser: r, b: b}, nil
+	return r, nil
 }
 
-// bucketReader remembers that the connection broke: bytes that did not arrive
-// say nothing against the snapshot.
+// bucketReader remembers that the connection broke or stalled: bytes that did
+// not arrive say nothing against the snapshot.
 type bucketReader struct {
 	io.ReadCloser
-	b      *Bucket
-	broken error
+	b       *Bucket
+	ctx     context.Context //nolint:containedctx // of the request, which the timer ends
+	cancel  context.CancelCauseFunc
+	stalled *time.Timer
+	broken  error
 }
 
 func (r *bucketReader) Read(p []byte) (int, error) {
+	r.stalled.Reset(r.b.stall)
+	defer r.stalled.Stop()
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		r.broken = r.b.failed("read", err)
+		r.broken = r.b.failed("read", cmp.Or(context.Cause(r.ctx), err))
 		err = r.broken
 	}
 	return n, err
@@ -179,7 +193,10 @@ func (r *bucketReader) Read(p []byte) (int, error) {
 
 // Close tells of a broken connection again, since who parsed the bytes may have
 // hidden it behind an error of its own.
-func (r *bucketReader) Close() error { return errors.Join(r.broken, r.ReadCloser.Close()) }
+func (r *bucketReader) Close() error {
+	defer r.cancel(nil)
+	return errors.Join(r.broken, r.ReadCloser.Close())
+}
 
 // Remove implements SnapshotStore.
 func (b *Bucket) Remove(ctx context.Context, id SnapshotID) error {

@@ -25,8 +25,9 @@ import (
 // objectStore is an S3 server in this process and what can go wrong with it.
 type objectStore struct {
 	*httptest.Server
-	// away answers every request with 503; cut ends bodies of GETs half way.
-	away, cut atomic.Bool
+	// away answers every request with 501; cut ends bodies of GETs half way, hung
+	// sends no more of them.
+	away, cut, hung atomic.Bool
 	// unsigned counts requests without an AWS signature, unhashed those whose
 	// body nobody vouches for.
 	unsigned, unhashed atomic.Int32
@@ -60,7 +61,7 @@ func startObjectStore(t *testing.T, secure bool) *objectStore {
 		switch {
 		case s.away.Load():
 			w.WriteHeader(http.StatusNotImplemented) // one that the client does not try again
-		case s.cut.Load() && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, snapSuffix):
+		case (s.cut.Load() || s.hung.Load()) && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, snapSuffix):
 			whole := httptest.NewRecorder()
 			server.ServeHTTP(whole, r)
 			w.Header().Set("Content-Length", strconv.Itoa(whole.Body.Len()))
@@ -68,6 +69,10 @@ func startObjectStore(t *testing.T, secure bool) *objectStore {
 				w.Header().Set(name, whole.Header().Get(name))
 			}
 			_, _ = w.Write(whole.Body.Bytes()[:whole.Body.Len()/2])
+			if s.hung.Load() {
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}
 		default:
 			server.ServeHTTP(w, r)
 		}
@@ -214,13 +219,17 @@ func TestBucketThatFailsIsNoCorruptSnapshot(t *testing.T) {
 	if next, err := newest(); next != 77 || err != nil {
 		t.Errorf("beside a damaged one: restored %d, %v", next, err)
 	}
-	for fault, on := range map[string]*atomic.Bool{"away": &s.away, "cut off": &s.cut} {
+	for fault, on := range map[string]*atomic.Bool{"away": &s.away, "cut off": &s.cut, "hung": &s.hung} {
 		on.Store(true)
+		if b.stall = bucketTimeout; fault == "hung" {
+			b.stall = 100 * time.Millisecond
+		}
 		if next, err := newest(); next != 0 || !errors.Is(err, ErrSnapshotStore) {
 			t.Errorf("%s: restored %d, %v", fault, next, err)
 		}
 		on.Store(false)
 	}
+	b.stall = bucketTimeout
 	s.away.Store(true)
 	if _, err := b.Create(t.Context(), at(91)); !errors.Is(err, ErrSnapshotStore) {
 		t.Errorf("create: %v", err)
