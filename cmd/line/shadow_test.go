@@ -45,9 +45,27 @@ func TestARuleIsText(t *testing.T) {
 		if !strings.Contains(sql, `rule = 'x\') OR 1=1 --'`) {
 			t.Errorf("asked %s", sql)
 		}
-		return &admin.Table{Rows: [][]any{{0, 0, 0, 0, 0, 0, 0, 0}}}, nil
+		row := []any{0, 0, 0, 0, 0, 0, 0, 0} // of the totals
+		if strings.Contains(sql, "GROUP BY key") {
+			row = []any{"GET /", 0, 0, 0}
+		}
+		return &admin.Table{Rows: [][]any{row}}, nil
 	}
 	if _, err := shadowReport(t.Context(), query, time.Unix(1, 0), `x') OR 1=1 --`); err != nil || asked != len(shadowKeys)+2 {
 		t.Errorf("%d queries, %v", asked, err)
+	}
+}
+
+// TestAnAnswerThatIsNoCountIsAnError has a store answer otherwise than asked.
+func TestAnAnswerThatIsNoCountIsAnError(t *testing.T) {
+	for name, row := range map[string][]any{
+		"no number":  {"GET /", "many", 0, 0},
+		"too few":    {"GET /", 1, 2},
+		"a fraction": {"GET /", 1.5, 2, 3},
+	} {
+		query := func(context.Context, string) (*admin.Table, error) { return &admin.Table{Rows: [][]any{row}}, nil }
+		if rep, err := shadowReport(t.Context(), query, time.Unix(1, 0), ""); err == nil {
+			t.Errorf("%s: %+v", name, rep)
+		}
 	}
 }
