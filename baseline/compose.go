@@ -128,6 +128,11 @@ func (e *Engine) groups(in *feature.Input, c *threat.Case) []verdict.Group {
 			e.resolver.Places(in.SiteIndex, b.Owner, func(t actor.Type, v uint64) {
 				g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})
 			})
+			if c.Subject == threat.Object {
+				e.resolver.Commons(in.SiteIndex, func(v uint64) {
+					g.None = append(g.None, verdict.Bind{Kind: actor.Joint.String(), Value: event.Hash(v)})
+				})
+			}
 		}
 		switch {
 		case b.Kind == uint8(event.KindTargetAccount) && b.With == 0:

@@ -27,6 +27,24 @@ func lease(a event.Action, s threat.Subject) time.Duration {
 	return time.Hour
 }
 
+// An attack on an account comes back at its own pace. A challenge of it lasts for so
+// many mean gaps between what it rests on, at least an hour: who logs in after that is
+// more likely its owner.
+const (
+	gaps     = 4
+	shortest = time.Hour
+)
+
+// term is the lease of a case's verdict.
+func term(a event.Action, c *threat.Case) time.Duration {
+	d := lease(a, c.Subject)
+	if c.Subject != threat.Object || a < event.ActionChallenge || c.Count < 2 || string(c.Name[:c.NameLen]) != "account" {
+		return d
+	}
+	gap := time.Duration(c.Last-min(c.Last, c.First)) * time.Second / time.Duration(c.Count-1)
+	return min(d, max(shortest, gaps*gap))
+}
+
 // publish turns what the event has changed into verdicts.
 func (e *Engine) publish(s *site, in *feature.Input, touched []threat.Touched, pos verdict.Position) {
 	for i := range touched {
@@ -118,6 +136,9 @@ next:
 			continue
 		}
 		act := c.Action
+		if c.Score() <= 0 && !in.Refused {
+			continue // what came later refutes it: no newcomer is bound
+		}
 		if in.Refused {
 			c.Continue()
 			if act >= event.ActionChallenge && c.Score() >= threat.BarBlock && c.Groups() >= 2 && act < facts[i].Strongest {
@@ -132,8 +153,11 @@ next:
 func (e *Engine) consider(s *site, in *feature.Input, t *threat.Touched) {
 	c, f, act, why := t.Case, t.Facts, t.Allowed, t.Cap
 	inForce := c.Revision > 0 && c.Expires >= in.Now
-	if inForce && act < c.Action {
-		act = c.Action
+	if inForce {
+		act = max(act, c.Action)
+		if act == event.ActionBlock && c.Subject == threat.Actor && c.Score() < threat.BarChallenge {
+			act = event.ActionChallenge // what came later speaks for somebody else
+		}
 	}
 	if e.force.suppressed(c.Verdict, in.Now) {
 		return
@@ -159,7 +183,7 @@ func (e *Engine) consider(s *site, in *feature.Input, t *threat.Touched) {
 	for i := range c.Binds[:c.BindCount] {
 		c.Binds[i].Shown = 1
 	}
-	c.Renewed, c.Expires = in.Now, in.Now+int64(lease(act, c.Subject))
+	c.Renewed, c.Expires = in.Now, in.Now+int64(term(act, c))
 	if in.Naked && act == event.ActionChallenge {
 		// Addresses of a campaign come back after hours, and who loads nothing
 		// solves no challenge.
@@ -295,9 +319,13 @@ func (e *Engine) bindPlace(in *feature.Input, t *threat.Touched, add func(kind, 
 	k := &in.Event.Keys
 	joint, client, template := k[event.KindClientFingerprint], k[event.KindClient], k[event.KindRequestTemplate]
 	tool := in.Unowned || in.Site.Headers == 0
-	arrived := e.resolver.Since(in.SiteIndex, actor.Joint, uint64(joint))+acquainted > t.Case.First
+	came := func(kind actor.Type, v event.Hash) bool {
+		return e.resolver.Since(in.SiteIndex, kind, uint64(v))+acquainted > t.Case.First
+	}
+	arrived := came(actor.Joint, joint)
 	switch owners := e.shared(in, actor.Joint, uint64(joint)); {
 	case !arrived && (!tool || !t.Raised):
+	case !tool && !came(actor.Client, client): // a customer's home
 	case owners <= 2 && tool && arrived:
 		add(event.KindClientFingerprint, alone, joint, 0, 0)
 	case owners <= 8:

@@ -98,6 +98,8 @@ func (e *Engine) athome(in *feature.Input, owner uint64) (home bool) {
 			home = home || uint64(k[event.KindSession]) == v
 		case actor.Device:
 			home = home || uint64(k[event.KindDevice]) == v
+		case actor.Client:
+			home = home || uint64(k[event.KindClient]) == v
 		case actor.Joint:
 			home = home || uint64(k[event.KindClientFingerprint]) == v
 		default:

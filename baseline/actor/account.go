@@ -19,24 +19,38 @@ const contexts = 8
 
 // account is where an account has proved itself: 72 bytes.
 type account struct {
-	tags    [contexts]uint32
-	since   [contexts]uint32 // seconds
-	proofs  uint16
-	next    uint8
-	_       uint8
-	created uint32
-	// places are the last session, device and address-fingerprint hashes that it
-	// proved itself from, and kinds what each is: what a verdict on the account
-	// as a target must exempt.
+	tags   [contexts]uint32
+	since  [contexts]uint32 // seconds
+	proofs uint16
+	// next and nextHome are the places in tags that are overwritten next.
+	next, nextHome uint8
+	created        uint32
+	// places are where it proved itself last, and kinds what each is: what a verdict on
+	// the account as a target must exempt. One kind of place never drives out another:
+	// see shelf.
 	places [6]uint64
 	kinds  [6]Type
-	turn   uint8
-	_      uint8
+	// turns counts what came onto each shelf, four bits each.
+	turns uint16
 }
+
+// shelf is a range of an account's places.
+type shelf struct{ from, to uint8 }
+
+// Addresses that the account knows or began with, devices and sessions there, and
+// new places: browsers that forget their cookies bring ever new devices.
+var shelves = [...]shelf{{0, 2}, {2, 4}, {4, 6}}
+
+const (
+	addresses = iota
+	devices
+	elsewhere
+)
 
 func (a *account) reset(now uint32) { *a = account{created: now} }
 
-func (a *account) place(t Type, v uint64) {
+// place remembers where the account has proved itself.
+func (a *account) place(on int, t Type, v uint64) {
 	if v == 0 {
 		return
 	}
@@ -45,8 +59,11 @@ func (a *account) place(t Type, v uint64) {
 			return
 		}
 	}
-	a.places[a.turn%6], a.kinds[a.turn%6] = v, t
-	a.turn++
+	s := shelves[on]
+	turn := uint8(a.turns>>(4*on)) & 15
+	i := s.from + turn%(s.to-s.from)
+	a.places[i], a.kinds[i] = v, t
+	a.turns = a.turns&^(15<<(4*on)) | uint16((turn+1)%12)<<(4*on)
 }
 
 // probation is how long a new context must stand before it counts, in seconds.
@@ -75,13 +92,18 @@ func (a *account) knows(q *Request, now uint32) Familiarity {
 	return Unfamiliar
 }
 
+// homes is how many of the tags are of addresses with a program, so that forgotten
+// cookies never drive them out.
+const homes = 3
+
 func (a *account) learn(q *Request, now uint32) {
-	for _, t := range q.tags() {
-		a.learnTag(t, now)
-	}
+	t := q.tags()
+	a.learnTag(t[0], now, false)
+	a.learnTag(t[1], now, false)
+	a.learnTag(t[2], now, true)
 }
 
-func (a *account) learnTag(t, now uint32) {
+func (a *account) learnTag(t, now uint32, home bool) {
 	if t == 0 {
 		return
 	}
@@ -90,8 +112,13 @@ func (a *account) learnTag(t, now uint32) {
 			return
 		}
 	}
-	a.tags[a.next%contexts], a.since[a.next%contexts] = t, now
-	a.next++
+	next, from, n := &a.next, uint8(homes), uint8(contexts-homes)
+	if home {
+		next, from, n = &a.nextHome, 0, homes
+	}
+	i := from + *next%n
+	a.tags[i], a.since[i] = t, now
+	*next = (*next + 1) % n
 }
 
 // tags are the contexts of a request, 0 where absent: device, session, and

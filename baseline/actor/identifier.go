@@ -52,7 +52,8 @@ type identifier struct {
 	flips uint8
 	big   uint8
 	// crowd is by how many newcomers, in eighths, a program exceeds what its
-	// owners explain; overrun when they do not vouch for it.
+	// owners explain; overrun when they do not vouch for it. Of an address with a
+	// program it has a bit per account, of eight, that proved itself there.
 	crowd uint8
 }
 

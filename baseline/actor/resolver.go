@@ -127,8 +127,11 @@ type siteState struct {
 	// brought so far, in 1/perOwner and modulo 2^32, counted up to tideAt seconds.
 	proved       uint64
 	tide, tideAt uint32
-	epoch        uint8
-	_            [7]uint8
+	// commons are places where several accounts have proved themselves, the latest
+	// first.
+	commons [8]uint64
+	epoch   uint8
+	_       [7]uint8
 }
 
 // ownersFloor keeps a young site from taking everybody for one actor.

@@ -1,6 +1,11 @@
 package actor
 
-import "github.com/weirproject/weir/baseline/sketch"
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/weirproject/weir/baseline/sketch"
+)
 
 // Answer is what the resolver learns from after the response.
 type Answer struct {
@@ -38,6 +43,9 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 		r.countAttempt(q, a, repeat)
 	}
 	r.arrive(q)
+	if !ans.Success {
+		r.retry(q)
+	}
 	if !ans.Refused {
 		r.prove(q, res, ans, a)
 		if ans.Trusted {
@@ -105,18 +113,15 @@ func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
 		rec.proofs = 1
 	}
 	rec.learn(q, q.Now)
-	if known != Unfamiliar {
-		rec.place(Device, q.Device)
-		if q.Device == 0 && !q.SessionGuessed {
-			rec.place(Session, q.Session)
-		}
-		rec.place(Joint, q.Joint)
+	r.place(q, rec, known != Unfamiliar)
+	if ans.Proof && ans.Success {
+		r.meet(q, account)
 	}
 	if q.NewSession != 0 {
-		rec.learnTag(uint32(sketch.Join(2, q.NewSession))|1, q.Now)
+		rec.learnTag(uint32(sketch.Join(2, q.NewSession))|1, q.Now, false)
 	}
 	if q.NewDevice != 0 {
-		rec.learnTag(uint32(sketch.Join(1, q.NewDevice))|1, q.Now)
+		rec.learnTag(uint32(sketch.Join(1, q.NewDevice))|1, q.Now, false)
 	}
 	if a.Own == 0 {
 		a.Own = account
@@ -140,6 +145,79 @@ func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
 		row, _ := r.ids.Get(k, q.Now)
 		r.rows[Owned], r.keys[Owned] = row, k
 		r.point(Owned, res.Actor, q.Now)
+	}
+}
+
+// private is how many owners may share an address that exempts by itself.
+const private = 3
+
+// place remembers the context of a proof. In a new one that is the address with the
+// program only: who has the password needs no more guesses.
+func (r *Resolver) place(q *Request, rec *account, known bool) {
+	if !known {
+		rec.place(elsewhere, Joint, q.Joint)
+		return
+	}
+	rec.place(devices, Device, q.Device)
+	if q.Device == 0 && !q.SessionGuessed {
+		rec.place(devices, Session, q.Session)
+	}
+	if c := r.row(Client); c != nil && r.ownersOf(&c.Val, epochOf(q.Now))+uint32(c.Val.flips)/2 <= private {
+		rec.place(addresses, Client, q.Client)
+		return
+	}
+	rec.place(addresses, Joint, q.Joint)
+}
+
+// old is how long an address with a program must have been on the site to be a
+// customer's, in seconds.
+const old = 86400
+
+// retry remembers an old place that an account was tried from in vain: its owner's
+// who mistypes, or was refused, rather than an attacker's who came for it.
+func (r *Resolver) retry(q *Request) {
+	j := r.row(Joint)
+	if j == nil || q.Claimed == 0 || q.Now-min(q.Now, j.First) < old {
+		return
+	}
+	rec, fresh := r.accounts.Get(typed(q.Site, Owned, q.Claimed), q.Now)
+	if fresh {
+		rec.reset(q.Now)
+	}
+	rec.place(elsewhere, Joint, q.Joint)
+}
+
+// company of accounts that have proved themselves from one address with one program,
+// of eight that are told apart, makes a common place: a public terminal, an office.
+const several = 4
+
+// meet counts an account that has proved itself at the request's place.
+func (r *Resolver) meet(q *Request, account uint64) {
+	j := r.row(Joint)
+	if j == nil {
+		return
+	}
+	r.roll(&j.Val, epochOf(q.Now))
+	j.Val.crowd |= 1 << (sketch.Mix(account) & 7)
+	if bits.OnesCount8(j.Val.crowd) < several {
+		return
+	}
+	list := r.sites[q.Site].commons[:]
+	i := slices.Index(list, q.Joint)
+	if i < 0 {
+		i = len(list) - 1
+	}
+	copy(list[1:i+1], list[:i])
+	list[0] = q.Joint
+}
+
+// Commons calls f for the common places of a site where an account has proved itself
+// last: each an address with a program.
+func (r *Resolver) Commons(site uint16, f func(joint uint64)) {
+	for _, v := range r.sites[site].commons {
+		if v != 0 {
+			f(v)
+		}
 	}
 }
 

@@ -50,6 +50,9 @@ func (oat021) Cap(o *Observation, s Subject) (event.Action, string) {
 	if (s == Object || s == Group) && !o.strangers(s, 6) {
 		return event.ActionObserve, "fewer than 6 unknown visitors"
 	}
+	if s == Object && o.In.Role == event.RoleCartAdd {
+		return event.ActionObserve, "a cart holds nothing: who fills many is found by its own conduct"
+	}
 	a := o.In.ByActor
 	return roleCap(o, s, a.Hold >= 6, "fewer than 6 holds: somebody who hesitates")
 }
