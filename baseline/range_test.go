@@ -1,9 +1,11 @@
 package baseline
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weirproject/weir/stream/verdict"
 )
@@ -53,5 +55,35 @@ func TestLinksNameIdentifiers(t *testing.T) {
 	}
 	if values*2 < links || links == 0 {
 		t.Errorf("%d of %d links name a value", values, links)
+	}
+}
+
+// TestAProgramsEvidenceCountsItsHits: of forty requests by a program two are
+// probes, and so says the evidence.
+func TestAProgramsEvidenceCountsItsHits(t *testing.T) {
+	e := New(Config{Entities: 1 << 12, Cases: 64})
+	at, told := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC), 0
+	for i := range 42 {
+		words := map[string]string{"client": fmt.Sprint("c", i), "ua": "tool", "template": "t", "path": fmt.Sprint("/p", i%4)}
+		if i >= 40 {
+			words["path"], words["payload"] = fmt.Sprint("/.git/", i), "probe_path"
+		}
+		ev := build("shop", at.Add(time.Duration(i)*time.Second), fmt.Sprint("r-", i), words)
+		if i >= 40 {
+			ev.Status = 404
+		}
+		for _, v := range e.Observe(ev, verdict.Position{Offset: int64(i)}).Verdicts {
+			for _, f := range v.Evidence.Features {
+				if v.Scope != verdict.ScopeCohort || f.Name != "product_paths" && f.Name != "attack_payloads" && f.Name != "missing_paths" {
+					continue
+				}
+				if told++; f.Value > verdict.Milli(i-39)*1000 {
+					t.Errorf("after %d probes: %s is %s in %s", i-39, f.Name, f.Value, v.Evidence.Summary)
+				}
+			}
+		}
+	}
+	if told == 0 {
+		t.Error("no verdict about the program")
 	}
 }

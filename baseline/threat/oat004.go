@@ -34,7 +34,7 @@ func (oat004) Observe(o *Observation) {
 			o.Add(Actor, 0, -400, milli(c.Attacks), 0)
 		}
 		if in.ByTool != nil {
-			o.Add(Tool, 0, -400, milli(uint32(in.ByTool.N)), 0)
+			o.Tally(Tool, 0, -400, false, 0)
 		}
 		return
 	}
@@ -52,7 +52,7 @@ func (oat004) Observe(o *Observation) {
 		o.Add(Actor, 3, 800, 1000, 0)
 	}
 	if in.ByTool != nil {
-		o.Add(Tool, 0, 2000, milli(uint32(in.ByTool.N)), 0)
+		o.Tally(Tool, 0, 2000, true, 0)
 		if in.ToolStep.NewClient {
 			o.Add(Tool, 2, 500, milli(in.ByTool.Clients.Count()), 0)
 		}

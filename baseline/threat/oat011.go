@@ -69,12 +69,11 @@ func (oat011) Observe(o *Observation) {
 func toolReads(o *Observation) {
 	in := o.In
 	p := &in.Page
-	n := milli(uint32(in.ByTool.N))
 	if p.N > 0 {
 		nats, want := o.Page(feature.PageBare, 0, 0, p.Bare, 9)
-		o.Add(Tool, 1, min(nats, 800), n, want)
+		o.Tally(Tool, 1, min(nats, 800), p.Bare, want)
 		nats, want = o.Page(feature.PageOrdered, 0, 0, p.Ordered, 2)
-		o.Add(Tool, 2, min(nats, 1500), n, want)
+		o.Tally(Tool, 2, min(nats, 1500), p.Ordered, want)
 	}
 	u := feature.UrnUnowned
 	if in.Role == event.RoleNone {

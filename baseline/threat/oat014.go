@@ -56,7 +56,7 @@ func (oat014) Observe(o *Observation) {
 	}
 	crowdPart(o, 6, feature.WayProbing)
 	if in.ByTool != nil {
-		o.Add(Tool, 0, min(nats, 2300), milli(uint32(in.ByTool.N)), 0)
+		o.Tally(Tool, 0, min(nats, 2300), in.Attack != feature.NoAttack, 0)
 	}
 	if in.Attack >= feature.MediumAttack && e.Status >= 400 {
 		o.Add(Actor, 2, 900, milli(c.NotFound+c.Denied+c.Rejected+c.Broken), 0)

@@ -30,7 +30,7 @@ func (oat015) Observe(o *Observation) {
 	}
 	if in.ByTool != nil && in.Role == event.RoleNone {
 		alone, want := o.Page(feature.PageSlow, 0, 0, p.Slow, 9)
-		o.Add(Tool, 2, min(1500, alone), milli(uint32(in.ByTool.N)), want)
+		o.Tally(Tool, 2, min(1500, alone), p.Slow, want)
 		if p.Slow {
 			toolPart(o, 4)
 		}

@@ -31,7 +31,7 @@ func (oat018) Observe(o *Observation) {
 		// What an enforcer has answered tells only whether anybody knows the route.
 		if in.ByTool != nil && in.RouteStats.Requests == 0 && p.Fresh >= 2 {
 			alone, want := o.Page(feature.PageMissing, 0, 0, true, 9)
-			o.Add(Tool, 0, min(alone, 1500), milli(uint32(in.ByTool.N)), want)
+			o.Tally(Tool, 0, min(alone, 1500), true, want)
 		}
 		return
 	}
@@ -45,7 +45,7 @@ func (oat018) Observe(o *Observation) {
 	o.Add(Actor, 0, nats, milli(c.MissingPaths), int32(min(2000, c.NewPaths))*want)
 	if in.ByTool != nil {
 		alone, _ := o.Page(feature.PageMissing, 0, 0, p.Missing, 9)
-		o.Add(Tool, 0, min(alone, 2500), milli(uint32(in.ByTool.N)), want)
+		o.Tally(Tool, 0, min(alone, 2500), p.Missing, want)
 	}
 	if !p.Missing {
 		return
@@ -54,7 +54,7 @@ func (oat018) Observe(o *Observation) {
 	if in.PathActors == 0 {
 		o.Add(Actor, 1, 500, milli(c.RarePaths), int32(min(2000, c.NewPaths))*100)
 		if in.ByTool != nil {
-			o.Add(Tool, 1, 500, milli(uint32(in.ByTool.N)), 100)
+			o.Tally(Tool, 1, 500, true, 100)
 		}
 	}
 	if in.Event.Payload&event.PayloadProbePath != 0 {

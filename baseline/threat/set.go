@@ -166,9 +166,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	c.decay(in.Sec)
 	for m := mask; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros8(m)
-		p := &d.parts[i]
-		c.Parts[i] += p.nats
-		c.Values[i], c.Expected[i] = p.value, p.expected
+		d.parts[i].into(c, i)
 	}
 	if sub == Object && in.ObjectName == "account" {
 		s.company(c, in)
@@ -177,7 +175,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	score := c.Score()
 	if score <= 0 {
 		// Reflection: a long good record gives no credit to burn.
-		c.Parts = [MaxParts]int32{}
+		c.Parts, c.Values, c.Expected = [MaxParts]int32{}, [MaxParts]int32{}, [MaxParts]int32{}
 		if c.Revision == 0 {
 			s.cases.Delete(key)
 			return

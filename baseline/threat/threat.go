@@ -75,7 +75,23 @@ type said struct {
 	parts [MaxParts]part
 }
 
-type part struct{ nats, value, expected int32 }
+type part struct {
+	nats, value, expected int32
+	// tally: value and expected are added to the case's, not put in their place.
+	tally bool
+}
+
+// maxTally is where counts in evidence end: a million events.
+const maxTally = 1_000_000_000
+
+// into adds the part to part i of a case.
+func (p *part) into(c *Case, i int) {
+	c.Parts[i] += p.nats
+	if p.tally {
+		p.value, p.expected = min(c.Values[i]+p.value, maxTally), min(c.Expected[i]+p.expected, maxTally)
+	}
+	c.Values[i], c.Expected[i] = p.value, p.expected
+}
 
 // Add contributes nats (milli-nats, clamped to +-4000) for part i of the
 // subject; value and expected are in thousandths and shown in the evidence.
@@ -87,8 +103,20 @@ func (o *Observation) Add(s Subject, i int, nats, value, expected int32) {
 		p.nats = 0
 	}
 	p.nats += sketch.Clamp(nats, 4000)
-	p.value, p.expected = value, expected
+	p.value, p.expected, p.tally = value, expected, false
 	o.spoken |= 1 << s
+}
+
+// Tally is Add for a subject that nobody counts for: the evidence shows how many
+// of its events were a hit since the case began, and how many of them share, in
+// thousandths of an event, would have been.
+func (o *Observation) Tally(s Subject, i int, nats int32, hit bool, share int32) {
+	value := int32(0)
+	if hit {
+		value = 1000
+	}
+	o.Add(s, i, nats, value, share)
+	o.said[s].parts[i].tally = true
 }
 
 // Urn is the log likelihood ratio of an observation under the site's learned
