@@ -20,6 +20,9 @@ type span struct {
 	bytes   int
 	since   time.Time
 	newest  time.Time // log time
+	// left is set when the range was announced and may have been stored or not:
+	// it must not grow, and the next owner repeats it.
+	left bool
 }
 
 func (s *span) empty() bool { return s.next == s.from }
@@ -55,7 +58,7 @@ func (o *owner) pump(ctx context.Context) {
 		}
 	}
 	sp := &span{from: o.plan.store, next: o.plan.store, to: o.plan.firstTo, token: o.plan.firstToken}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !sp.left {
 		c, ok, gap := o.backlog.pop()
 		switch {
 		case ok:
@@ -134,6 +137,7 @@ func (o *owner) flush(ctx context.Context, sp *span) error {
 		}
 		o.cfg.At("intent")
 		if err := o.insert(ctx, sp.token, &b); err != nil {
+			sp.left = true
 			return err
 		}
 		o.cfg.At("inserted")

@@ -10,11 +10,11 @@ import (
 // stepStore calls step before each insert; an error is the insert's.
 type stepStore struct {
 	*memStore
-	step func(ctx context.Context, b *Batch) error
+	step func(ctx context.Context, token string, b *Batch) error
 }
 
 func (s *stepStore) Insert(ctx context.Context, token string, b *Batch) error {
-	if err := s.step(ctx, b); err != nil {
+	if err := s.step(ctx, token, b); err != nil {
 		return err
 	}
 	return s.memStore.Insert(ctx, token, b)
@@ -27,7 +27,7 @@ func TestStopBetweenSecondReadingAndBacklog(t *testing.T) {
 	c, _ := cluster(t, 1)
 	open, near, fed, caught := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	store := &stepStore{memStore: newMemStore()}
-	store.step = func(ctx context.Context, b *Batch) error {
+	store.step = func(ctx context.Context, _ string, b *Batch) error {
 		select {
 		case <-open:
 		default:
