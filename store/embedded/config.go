@@ -93,7 +93,8 @@ func (c Config) Validate() error {
 // serverConfig is config.xml. Local mode starts with small pools and a mark
 // cache of 5 GiB; both are set for one small machine. Memory is taken stock of
 // twice a second, not twenty times: that was a third of what an idle engine
-// took. listen_host keeps the
+// took. Statistics of each part's columns, on by default, are for joins and for
+// filters without an index. listen_host keeps the
 // ports off ::1 as well as off the network. The hot volume is named default so
 // that a table can move from the default policy to this one.
 var serverConfig = template.Must(template.New("config.xml").Funcs(template.FuncMap{"xml": escapeXML}).Parse(`<clickhouse>
@@ -116,6 +117,7 @@ var serverConfig = template.Must(template.New("config.xml").Funcs(template.FuncM
   </access_control_improvements>
   <backups><allowed_path>{{xml .Dir}}/backups/</allowed_path></backups>
   <merge_tree>
+    <auto_statistics_types></auto_statistics_types>
     <fsync_after_insert>{{if .Durable}}1{{else}}0{{end}}</fsync_after_insert>
     <fsync_part_directory>{{if .Durable}}1{{else}}0{{end}}</fsync_part_directory>
   </merge_tree>
