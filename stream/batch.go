@@ -3,7 +3,6 @@ package stream
 import (
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/wire"
@@ -33,24 +32,40 @@ type Stored struct {
 	Shadowed []int32
 }
 
-// arrowWriter is what an insert's body is made with: its memory, some megabytes,
-// serves the next one.
+// arrowWriter is what an insert's body is made with.
 type arrowWriter struct {
 	decoder  *wire.Decoder
 	stitcher *wire.Stitcher
 }
 
-var arrowWriters = sync.Pool{New: func() any {
-	return &arrowWriter{wire.NewDecoder(wire.Limits{}), wire.NewStitcher(nil)}
-}}
+// arrowWriters keeps the memory of the last ones, some megabytes each, for the
+// next insert, a second later. A sync.Pool would be empty by then: every other
+// garbage collection forgets what it holds.
+var arrowWriters = make(chan *arrowWriter, 2)
+
+func takeArrowWriter() *arrowWriter {
+	select {
+	case a := <-arrowWriters:
+		return a
+	default:
+		return &arrowWriter{wire.NewDecoder(wire.Limits{}), wire.NewStitcher(nil)}
+	}
+}
+
+func (a *arrowWriter) release() {
+	a.stitcher.Reset(nil)
+	select {
+	case arrowWriters <- a:
+	default:
+	}
+}
 
 // WriteArrow writes the batch's events as the body of one ArrowStream insert
 // into the table events, joined with the engine's word, and returns the number
 // of rows.
 func (b *Batch) WriteArrow(w io.Writer) (int, error) {
-	a := arrowWriters.Get().(*arrowWriter) // the pool holds nothing else
-	defer arrowWriters.Put(a)
-	defer a.stitcher.Reset(nil)
+	a := takeArrowWriter()
+	defer a.release()
 	d, s := a.decoder, a.stitcher
 	s.Reset(w)
 	for i := range b.Records {
