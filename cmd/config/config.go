@@ -11,6 +11,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -99,7 +100,7 @@ type Site struct {
 	Mode     string   `yaml:"mode" doc:"narrows enforce.mode for the site" enum:"shadow,enforce"`
 	// Rollout is the share of actors that verdicts act on; the others are
 	// decided as in shadow.
-	Rollout    int     `yaml:"rollout" doc:"per cent of actors that verdicts act on; 0 means 100"`
+	Rollout    int     `yaml:"rollout" doc:"per cent of actors that verdicts act on, 1 to 100; default 100"`
 	RedirectTo string  `yaml:"redirectTo" doc:"where redirected requests are sent"`
 	Routes     []Route `yaml:"routes" doc:"overrides per route; the first that fits counts"`
 }
@@ -109,7 +110,7 @@ type Route struct {
 	Match      flow.Match `yaml:"match" doc:"which requests"`
 	Fail       string     `yaml:"fail" doc:"what happens to requests that cannot be decided" enum:"open,closed"`
 	Mode       string     `yaml:"mode" doc:"narrows the site's mode" enum:"shadow,enforce"`
-	Rollout    int        `yaml:"rollout" doc:"per cent of actors that verdicts act on; 0 means the site's"`
+	Rollout    int        `yaml:"rollout" doc:"per cent of actors that verdicts act on, 1 to 100; default the site's"`
 	BodyLimit  Size       `yaml:"bodyLimit" doc:"largest request body; 0 is enforce.bodyLimit"`
 	Unreadable string     `yaml:"unreadable" doc:"what happens when the flow map's claims cannot be read; reject answers 413" enum:"pass,reject"`
 }
@@ -289,8 +290,13 @@ func (c *Config) complete() {
 		c.Process.Snapshots = c.Data + defaultSnapshots
 	}
 	for i := range c.Sites {
-		if c.Sites[i].Fail == "" {
-			c.Sites[i].Fail = "open"
+		s := &c.Sites[i]
+		if s.Fail == "" {
+			s.Fail = "open"
+		}
+		s.Rollout = cmp.Or(s.Rollout, 100)
+		for j := range s.Routes {
+			s.Routes[j].Rollout = cmp.Or(s.Routes[j].Rollout, s.Rollout)
 		}
 	}
 	for i := range c.Collect.AccessLogs {

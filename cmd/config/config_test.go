@@ -111,6 +111,8 @@ func TestFaultsNameFileLineAndNearestKey(t *testing.T) {
 		"feed elsewhere":      {"enforce: {feed: {url: \"https://192.0.2.1:7000/feed\", key: k}}", "enforce.feed.url: must end with"},
 		"key without feed":    {"enforce: {feed: {key: k}}", "enforce.feed.url: is empty"},
 		"feed":                {"feed: {listen: \"0.0.0.0:7000\"}", "feed.tls: is required"},
+		"rollout to nobody":   {"sites: [{name: a, rollout: 0}]", "sites[0].rollout: 0 would act on nobody"},
+		"a route's rollout":   {"sites: [{name: a, routes: [{match: {path: /x}, rollout: 0}]}]", "sites[0].routes[0].rollout: 0 would act on nobody"},
 		"PROXY from nobody":   {"enforce: {proxyProtocol: true}", "enforce.proxyProtocol: is expected from trusted proxies only"},
 		"everybody":           {"allowlists: [{name: a, clients: [0.0.0.0/0]}]", "is everybody"},
 		"port taken":          {"admin: {listen: \"127.0.0.1:8080\"}", "admin.listen: 127.0.0.1:8080 is used by enforce.listen already"},
@@ -444,5 +446,16 @@ func TestPrintJSON(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "hunter2") {
 		t.Error("the password is shown")
+	}
+}
+
+func TestRolloutsThatAreNotSaid(t *testing.T) {
+	c, err := config.Parse("weir.yaml", []byte("sites:\n  - {name: a, rollout: 10, routes: [{match: {path: /x}}, {match: {path: /y}, rollout: 5}]}\n  - {name: b}\n"), env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := c.Sites[0], c.Sites[1]
+	if a.Rollout != 10 || a.Routes[0].Rollout != 10 || a.Routes[1].Rollout != 5 || b.Rollout != 100 {
+		t.Errorf("%d %d %d %d, want 10 10 5 100", a.Rollout, a.Routes[0].Rollout, a.Routes[1].Rollout, b.Rollout)
 	}
 }

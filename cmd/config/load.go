@@ -59,6 +59,7 @@ func Load(path string, lookup func(string) (string, bool)) (*Loaded, error) {
 			out.Files = append(out.Files, file)
 		}
 	}
+	d.nobody(&out.Config)
 	out.complete()
 	d.place(path, out.check())
 	if err := d.error(); err != nil {
@@ -112,6 +113,7 @@ func Parse(name string, text []byte, lookup func(string) (string, bool)) (*Confi
 	c := Default()
 	d := &decoder{file: name, lookup: lookup, positions: map[string]position{}}
 	d.parse(text, &c)
+	d.nobody(&c)
 	c.complete()
 	d.place(name, c.check())
 	if err := d.error(); err != nil {
@@ -225,6 +227,23 @@ func (d *decoder) at(path, text string) *FileError {
 			return f
 		}
 		p = p[:max(strings.LastIndexAny(p, ".["), 0)]
+	}
+}
+
+// nobody refuses a rollout of 0 that was written down: it would read as the
+// default, everybody, to whoever meant to act on nobody.
+func (d *decoder) nobody(c *Config) {
+	fault := func(path string, percent int) {
+		if _, written := d.positions[path]; written && percent == 0 {
+			d.faults = append(d.faults, d.at(path, "0 would act on nobody: say so with mode: shadow, or leave it out to act on all"))
+		}
+	}
+	for i := range c.Sites {
+		at := fmt.Sprintf("sites[%d]", i)
+		fault(at+".rollout", c.Sites[i].Rollout)
+		for j := range c.Sites[i].Routes {
+			fault(fmt.Sprintf("%s.routes[%d].rollout", at, j), c.Sites[i].Routes[j].Rollout)
+		}
 	}
 }
 

@@ -21,7 +21,9 @@ func newPseudonym(g *global) *cobra.Command {
 		Use:   "pseudonym KIND VALUE",
 		Short: "The keyed hash under which a session, account or device appears in the store",
 		Long: `Computes HMAC-SHA-256(key, kind, 0, normalised value), first 64 bits, with the
-installation's key, so that an analyst can look a person up. Kinds: ` + strings.Join(kinds(), ", ") + `, or object:NAME.`,
+installation's key, so that an analyst can look a person up. Kinds:
+  ` + strings.Join(kinds(), "\n  ") + `
+  object:NAME`,
 		Example: `  weir pseudonym account alice@example.org
   weir sql "SELECT time, client_ip FROM requests WHERE account = '$(weir pseudonym account alice@example.org)'"`,
 		Args: cobra.ExactArgs(2), Annotations: asObject,
