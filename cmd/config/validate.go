@@ -55,8 +55,8 @@ func (c *Config) check() []*FileError {
 	}
 	k.positive("retention.events", time.Duration(r.Events))
 	k.positive("retention.decisions", time.Duration(r.Decisions))
-	if r.Log < 64<<20 {
-		k.fault("retention.log", "%v is less than 64MiB", r.Log)
+	if r.Log < 128<<20 { // as stream/broker has it
+		k.fault("retention.log", "%v is less than 128MiB", r.Log)
 	}
 	if r.Disk < r.Log {
 		k.fault("retention.disk", "%v is less than retention.log (%v)", r.Disk, r.Log)

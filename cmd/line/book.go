@@ -170,17 +170,22 @@ func (e *engine) Observe(ev *event.Event, pos verdict.Position) stream.Result {
 		site := strings.Clone(ev.Site) // the event's strings are valid during the call only
 		e.book.set(site, maturity{e.partition, e.Maturity(site)})
 		if now := time.Now(); now.Sub(e.counted) >= countEvery {
-			c := e.Census()
-			more := c.Evicted - min(e.evicted, c.Evicted)
-			if e.counted.IsZero() {
-				more = 0 // a restored engine has evicted before, and said so
-			}
-			e.counted, e.evicted = now, c.Evicted
-			e.book.count(e.partition, c, more)
+			e.tell(now)
 		}
 	}
 	e.events++
 	return stream.Result{Actor: r.Actor, Route: r.Route, Verdicts: withPolicy(r.Verdicts)}
+}
+
+// tell counts what the engine holds.
+func (e *engine) tell(now time.Time) {
+	c := e.Census()
+	more := c.Evicted - min(e.evicted, c.Evicted)
+	if e.counted.IsZero() {
+		more = 0 // a restored engine has evicted before, and said so
+	}
+	e.counted, e.evicted = now, c.Evicted
+	e.book.count(e.partition, c, more)
 }
 
 // Control implements stream.Engine.
@@ -208,12 +213,14 @@ func withPolicy(list []verdict.Verdict) []verdict.Verdict {
 	return list
 }
 
-// Cut implements stream.Engine. What the sites have taught is told with it.
+// Cut implements stream.Engine. What the sites have taught is told with it, and
+// what came since the last count.
 func (e *engine) Cut() (stream.Cut, error) {
 	c, err := e.Engine.Cut()
 	if err != nil {
 		return nil, err
 	}
+	e.tell(time.Now())
 	for range min(teachSites, e.Sites()) {
 		if e.taught >= e.Sites() {
 			e.taught = 0

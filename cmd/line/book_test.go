@@ -53,10 +53,6 @@ func TestTheBookTellsWhatTheEnginesHold(t *testing.T) {
 		x.End(l, &ev)
 		e.Observe(&ev, verdict.Position{Offset: int64(i)})
 	}
-	e.counted = e.counted.Add(-countEvery)
-	for range tellEvery { // one more entry in the book
-		e.Observe(&event.Event{Site: "shop", Time: 1, Flags: event.FlagShadowed}, verdict.Position{})
-	}
 	if _, err := e.Cut(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +73,7 @@ func TestTheBookTellsWhatTheEnginesHold(t *testing.T) {
 	if len(l.learned) == 0 || l.learned[0].Site != "shop" {
 		t.Errorf("lesson: %+v", l)
 	}
-	if all := b.all(); len(all) != 1 || !strings.Contains(all["shop"], "300 events") {
+	if all := b.all(); len(all) != 1 || !strings.HasPrefix(all["shop"], "young") {
 		t.Errorf("maturity: %v", all)
 	}
 	problems, notes := b.alarms()
