@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/weirproject/weir/cmd/config"
@@ -96,7 +97,7 @@ func (u *up) reloadOnce(ctx context.Context) (string, error) {
 	}
 	u.now.Store(cfg)
 	u.parts.Signal(syscall.SIGHUP, "enforce", "collect", "process", "sink")
-	text := told(cfg.Diff(&old.Config), changed)
+	changes := cfg.Diff(&old.Config)
 	for _, p := range u.wanted(cfg) {
 		if slices.ContainsFunc(u.parts.States(), func(s supervise.State) bool { return s.Name == p.Name }) {
 			continue
@@ -104,6 +105,16 @@ func (u *up) reloadOnce(ctx context.Context) (string, error) {
 		if err := u.part(ctx, p); err != nil {
 			return "", fmt.Errorf("the configuration is in force, but %w", err)
 		}
+		startedWith(changes, p.Name)
 	}
-	return text, nil
+	return told(changes, changed), nil
+}
+
+// startedWith marks the changes that a part which was started for them works with.
+func startedWith(changes []config.Change, part string) {
+	for i := range changes {
+		if strings.HasPrefix(changes[i].Path, part+".") {
+			changes[i].Reload = true
+		}
+	}
 }

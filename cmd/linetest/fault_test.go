@@ -152,6 +152,16 @@ func TestReload(t *testing.T) {
 	}
 	write("127.70.0.1", "retention: {events: 21d}\n")
 	hangUp("reloaded; only a restart changes retention.events")
+	// A collector that did not run yet begins with the log that it is for.
+	b, err := os.ReadFile(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	followed := fmt.Sprintf(`enabled: "off"}, accessLogs: [{path: %q}]}`, filepath.Join(t.TempDir(), "access.log"))
+	if err := os.WriteFile(cfg, []byte(strings.Replace(string(b), `enabled: "off"}}`, followed, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hangUp("reloaded: collect.accessLogs")
 	w.healthy(t)
 	w.stop(t)
 }
