@@ -110,6 +110,8 @@ func (g *Group) options() []kgo.Opt {
 			g.stopOwners(ctx, lost[g.cfg.Topic], false)
 		}),
 		kgo.ProducerLinger(0), kgo.RecordPartitioner(bySite()), kgo.ProducerBatchCompression(kgo.Lz4Compression()),
+		// A log that is starting may not know its topics yet; verdicts wait for it.
+		kgo.UnknownTopicRetries(-1),
 	}
 	if g.cfg.Member != "" {
 		opts = append(opts, kgo.InstanceID(g.cfg.Member))
