@@ -53,6 +53,9 @@ func goldenEvents() []*event.Event {
 			if role == "login" || role == "reset" || role == "signup" {
 				words["claimed"], words["secret"] = fmt.Sprint("victim", i), fmt.Sprint("secret", i%3)
 			}
+			if role == "post" {
+				words["obj.content.simhash"] = words["obj.content"]
+			}
 			send(time.Second, words)
 		}
 	}

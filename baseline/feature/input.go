@@ -43,7 +43,8 @@ type Input struct {
 
 	// Chain: the actor's request before was less than 2 s earlier. Edge: within
 	// a second of the object's opening or before it, or in the last three seconds
-	// before it closes; for a view, the same item within ten seconds. Direct: the actor has fetched no page in this episode.
+	// before it closes; for a view, the same item by the same route
+	// within ten seconds. Direct: the actor has fetched no page in this episode.
 	// Unowned: no proved owner shares the fingerprint. Hold: something is
 	// held again although the actor has bought nothing.
 	Chain, Edge, Direct, Unowned, Hold bool

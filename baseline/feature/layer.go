@@ -299,7 +299,8 @@ func (l *Layer) attempt(in *Input) {
 	in.ByActor = l.row(SubjectActor, in.Identity.ID, in)
 	in.ActorStep = in.ByActor.step(in)
 	if st := &in.ActorStep; in.Role == event.RoleItemView && in.Object != 0 {
-		in.Edge = st.Gap >= 0 && st.Gap < 10000 && !st.Switched
+		// A page and the call that it makes for the same item are one look at it.
+		in.Edge = st.Gap >= 0 && st.Gap < 10000 && !st.Switched && in.Page.Same
 	}
 	in.ByActor.count(in, &in.ActorStep)
 	if in.Object != 0 {

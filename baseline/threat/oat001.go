@@ -34,8 +34,13 @@ func (oat001) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionChallenge, "an issuer range is challenged, never blocked"
 	default:
 	}
-	if in.ByActor.Objects.Bits() < 4 {
+	switch a := in.ByActor; {
+	case a.Objects.Bits() < 4:
 		return event.ActionObserve, "fewer than 4 cards: a wallet"
+	case a.Success*2 > a.N && known(in):
+		return event.ActionObserve, "a known account, and most cards are approved: a telephone desk"
+	case a.Success*2 > a.N && in.Event.Keys[event.KindAccount] != 0:
+		return event.ActionRateLimit, "signed in, and most cards are approved"
 	}
 	return actorCap(o, 3, 4)
 }

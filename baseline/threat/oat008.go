@@ -43,6 +43,11 @@ func (oat008) alone(o *Observation) (event.Action, string) {
 	switch {
 	case familiarCap(in):
 		return event.ActionObserve, "the account knows this context"
+	case a.Fail == 0 && in.Event.Keys[event.KindAccount] != 0:
+		if known(in) && a.N < 60 {
+			return event.ActionObserve, "a known account that asks for others, and nothing failed"
+		}
+		return event.ActionRateLimit, "signed in, and nothing failed: it may be a support desk"
 	case in.Guessed && a.Success*4 >= a.N:
 		return event.ActionObserve, "log-ins succeed from here too: a shared place"
 	case a.Objects.Bits() < 3 && min(a.Clients.Bits(), a.Prints.Bits()) < 3 && !in.Guessed:

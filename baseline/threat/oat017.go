@@ -47,10 +47,14 @@ func (oat017) Observe(o *Observation) {
 	}
 }
 
-// sameText says that the object is a text; an item that is reviewed twice is
-// not the same post.
+// sameText says that the object is a text, of more words than people say all the
+// time; an item that is reviewed twice is not the same post.
 func sameText(in *feature.Input) bool {
-	return in.ObjectName == "content" || in.ObjectName == "text" || in.ObjectName == "content.simhash"
+	switch in.ObjectName {
+	case "content", "text", "content.simhash":
+		return in.Event.Object("content.simhash") != nil
+	}
+	return false
 }
 
 func (oat017) Cap(o *Observation, s Subject) (event.Action, string) {

@@ -202,27 +202,32 @@ func emailParts(s string) (domain, pattern string) {
 // maxContentBytes bounds the text whose similarity hash is taken.
 const maxContentBytes = 16 << 10
 
-// content adds the similarity hash and the number of links of a text; the text
-// itself is not kept.
+// fewWords: people who never met write the same text of fewer words, "thanks" and
+// "is this still available", so that its similarity tells nothing.
+const fewWords = 6
+
+// content adds the similarity hash of a text that says more than people say all the
+// time, and its number of links; the text itself is not kept.
 func (r *request) content(ev *event.Event, text string) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
 	text = strings.ToLower(text[:min(len(text), maxContentBytes)])
-	hash := strconv.FormatUint(simhash(text), 16)
-	r.derived(ev, "content.simhash", strings.Repeat("0", 16-len(hash))+hash)
 	links := strings.Count(text, "http://") + strings.Count(text, "https://") + strings.Count(text, "www.") -
 		strings.Count(text, "://www.")
+	if hash, words := simhash(text); words >= fewWords || links > 0 {
+		digits := strconv.FormatUint(hash, 16)
+		r.derived(ev, "content.simhash", strings.Repeat("0", 16-len(digits))+digits)
+	}
 	r.derived(ev, "content.links", strconv.Itoa(links))
 }
 
 // simhash is Charikar's 64-bit similarity hash (STOC 2002) over pairs of
-// neighbouring words: near-duplicates differ in few bits.
-func simhash(text string) uint64 {
+// neighbouring words, with their number: near-duplicates differ in few bits.
+func simhash(text string) (hash uint64, words int) {
 	var weight [64]int32
 	previous := uint64(0)
 	h := fnv.New64a()
-	words := 0
 	for _, w := range strings.FieldsFunc(text, func(r rune) bool {
 		return r < 0x80 && !isAlnum(byte(r))
 	}) {
@@ -237,13 +242,12 @@ func simhash(text string) uint64 {
 	if words == 1 {
 		vote(&weight, mix(previous))
 	}
-	var out uint64
 	for i, w := range weight {
 		if w > 0 {
-			out |= 1 << i
+			hash |= 1 << i
 		}
 	}
-	return out
+	return hash, words
 }
 
 func vote(weight *[64]int32, h uint64) {
