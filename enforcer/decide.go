@@ -17,6 +17,11 @@ const sharedKinds = table.Kinds(1<<event.KindTargetAccount | 1<<event.KindClient
 // with whoever copies their browser. A group of only these never blocks.
 const classKinds = table.Kinds(1<<event.KindFingerprint | 1<<event.KindRequestTemplate | 1<<event.KindClientNet | 1<<event.KindASN)
 
+// targetKinds say in which form somebody asks for an account, and the owner may use
+// the same browser. Where no context of the owner is known to be spared, a group of
+// only these never blocks.
+const targetKinds = table.Kinds(1<<event.KindTargetAccount) | classKinds
+
 var noThreats = []verdict.Threat{}
 
 // decision is the work on one request.
@@ -222,7 +227,7 @@ func (d *decision) capped(m *table.Match) event.Action {
 	}
 	if m.Kinds != 0 && m.Kinds&^sharedKinds == 0 {
 		a = min(a, event.ActionObserve)
-	} else if m.Kinds != 0 && m.Kinds&^classKinds == 0 {
+	} else if m.Kinds != 0 && (m.Kinds&^classKinds == 0 || m.Kinds&^targetKinds == 0 && !m.Spares) {
 		a = min(a, event.ActionChallenge)
 	}
 	return d.rules.carried[a]

@@ -171,8 +171,15 @@ func TestTheStrongestInForceActsAndAllAreRecorded(t *testing.T) {
 		{"a network alone", []*verdict.Verdict{give(1, event.ActionBlock, bind("client_net", "asn"))}, event.ActionObserve, event.ActionObserve, event.ModeEnforce, 1},
 		{
 			"a target account with a template",
-			[]*verdict.Verdict{give(1, event.ActionBlock, bind("target_account", "request_template"))},
+			[]*verdict.Verdict{give(1, event.ActionBlock, bind("target_account", "request_template"), func(v *verdict.Verdict) {
+				v.Binds[0].None = []verdict.Bind{{Kind: "device", Value: 8}}
+			})},
 			event.ActionBlock, event.ActionBlock, event.ModeEnforce, 1,
+		},
+		{
+			"a target account whose owner nobody has met",
+			[]*verdict.Verdict{give(1, event.ActionBlock, bind("target_account", "request_template"))},
+			event.ActionChallenge, event.ActionChallenge, event.ModeEnforce, 1,
 		},
 		{"a site verdict is capped", []*verdict.Verdict{give(1, event.ActionBlock, func(v *verdict.Verdict) {
 			v.Scope, v.Binds = verdict.ScopeSite, []verdict.Group{{Routes: []string{"/api/login"}}}

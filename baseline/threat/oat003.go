@@ -71,8 +71,10 @@ func (oat003) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionChallenge, "a range of numbers is challenged, never blocked"
 	default:
 	}
-	if a := in.ByActor; a.N+a.Refused < 6 {
-		return event.ActionObserve, "fewer than 6 paid calls"
+	a := in.ByActor
+	calls := a.N + a.Refused
+	if calls >= 6 && calls < 20 && a.GapMean > 20000 && (known(in) || o.likePeople()) {
+		return event.ActionObserve, "fewer than 20 paid calls at a human pace, by software that people use"
 	}
-	return event.ActionBlock, ""
+	return roleCap(o, s, calls >= 6, "fewer than 6 paid calls")
 }

@@ -33,7 +33,11 @@ func (oat012) Observe(o *Observation) {
 	in := o.In
 	switch in.Resolution.Familiarity {
 	case actor.Unfamiliar:
-		o.Add(Actor, partStrange, 2300, 1000, 50)
+		nats := int32(2300)
+		if in.ActorStep.Tries > 0 && !in.ActorStep.NewSession {
+			nats /= 4 // the same stranger is no new evidence
+		}
+		o.Add(Actor, partStrange, nats, 1000, 50)
 		if in.ByObject != nil {
 			o.Add(Object, partStrange, 2000, milli(in.ByObject.Sessions.Count()), 50)
 		}
@@ -54,6 +58,9 @@ func (oat012) Cap(o *Observation, s Subject) (event.Action, string) {
 	case Tool:
 		return toolCap(o)
 	case Object:
+		if o.In.ByObject.Users.Bits() < 3 {
+			return event.ActionObserve, "fewer than 3 accounts: somebody who is paid often"
+		}
 		return objectCap(o, 3, 0)
 	default:
 	}

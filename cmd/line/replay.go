@@ -98,10 +98,17 @@ func (p *ReplayParts) Observe(ev *event.Event, pos verdict.Position) (event.Hash
 	return r.Actor, r.Route, r.Verdicts
 }
 
-// State lists what --state-out keeps. The enforcer is not in it: the engine
-// holds the verdicts in force and gives them back.
+// State lists what --state-out keeps: what was learned, and whose sessions are
+// whose. The enforcer is not in it: the engine holds the verdicts in force and
+// gives them back.
 func (p *ReplayParts) State() []replay.State {
-	return []replay.State{{Name: "engine", Save: p.Engine.Snapshot, Load: p.restore}}
+	return []replay.State{
+		{Name: "engine", Save: p.Engine.Snapshot, Load: p.restore},
+		{Name: "owners", Save: p.Extractor.SaveOwners, Load: func(r io.Reader) error {
+			_, err := p.Extractor.LoadOwners(r)
+			return err
+		}},
+	}
 }
 
 func (p *ReplayParts) restore(r io.Reader) error {

@@ -21,6 +21,8 @@ type Match struct {
 	// Kinds are the identifier kinds that the group requires; 0 for a verdict
 	// on the whole site.
 	Kinds Kinds
+	// Spares: the group names contexts that it does not mean.
+	Spares bool
 }
 
 // Match appends to dst the verdicts that fit the request at event time now, in
@@ -96,7 +98,7 @@ func (t *Table) check(posting uint64, ev *event.Event, now int64, dst []Match) [
 		if !ok || now >= g.expires() || !g.fits(ev) || string(Entry{b}.site()) != ev.Site {
 			return dst
 		}
-		return keep(dst, Match{Entry{b}, gn, g.kinds()})
+		return keep(dst, Match{Entry{b}, gn, g.kinds(), g.b[17] > 0})
 	}
 }
 
