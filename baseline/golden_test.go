@@ -54,7 +54,7 @@ func goldenEvents() []*event.Event {
 				words["claimed"], words["secret"] = fmt.Sprint("victim", i), fmt.Sprint("secret", i%3)
 			}
 			if role == "post" {
-				words["obj.content.simhash"] = words["obj.content"]
+				words["obj.content.simhash"], words["obj.content.shingle"] = words["obj.content"], words["obj.content"]
 			}
 			send(time.Second, words)
 		}

@@ -201,7 +201,7 @@ var preferred = [event.NumRoles][]string{
 	event.RoleChargeableCall: {"phone", "api_key", "affiliate"},
 }
 
-var preferredGroup = [...]string{"card.iin", "coupon.prefix", "voucher.prefix", "code.prefix", "phone.prefix", "email.domain", "content.simhash", "affiliate", "event", "show"}
+var preferredGroup = [...]string{"card.iin", "coupon.prefix", "voucher.prefix", "code.prefix", "phone.prefix", "email.domain", "content.shingle", "affiliate", "event", "show"}
 
 // choose finds object, group, secret and item of the event.
 func (in *Input) choose() {

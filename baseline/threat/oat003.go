@@ -15,9 +15,12 @@ var oat003Trial = trial{objects: true, volume: true, cohort: true, group: true}
 // partUnfinished replaces the unused part of changed secrets.
 const partUnfinished = partSecrets
 
+// partQuick replaces the unused part of failures: who gets an answer reads it.
+const partQuick = partFailed
+
 func (oat003) Facts() Facts {
 	parts := trialParts("destinations")
-	parts[partUnfinished] = "sends_never_completed"
+	parts[partUnfinished], parts[partQuick] = "sends_never_completed", "quick_calls"
 	return Facts{
 		Threat: "OAT-003", Name: "Cost-Inflation Fraud",
 		Roles: []event.Role{event.RoleOTPSend, event.RoleChargeableCall, event.RoleLLMCall, event.RoleClick}, Parts: parts,
@@ -28,6 +31,7 @@ func (oat003) Facts() Facts {
 
 func (oat003) Observe(o *Observation) {
 	oat003Trial.observe(o)
+	quickPart(o, partQuick)
 	in := o.In
 	if in.Role != event.RoleOTPSend || in.Site.Roles[event.RoleOTPVerify] < 20 {
 		return

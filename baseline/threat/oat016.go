@@ -27,12 +27,9 @@ func (oat016) Observe(o *Observation) {
 	againPart(o, 0)
 	quickPart(o, 1)
 	directPart(o, 2)
-	if in.ByTool != nil {
-		p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
-		o.Add(Tool, 2, min(1000, sketch.LogLikelihood(in.Direct, 800000, p0)), milli(uint32(in.ByTool.Direct)), int32(p0/1000))
-		if !in.ToolStep.Switched && in.ToolStep.N > 0 {
-			toolPart(o, 3)
-		}
+	directTool(o, 2)
+	if in.ByTool != nil && !in.ToolStep.Switched && in.ToolStep.N > 0 {
+		toolPart(o, 3)
 	}
 	// The target: new sessions that do nothing but this.
 	if st := &in.ObjectStep; in.ByObject != nil && st.NewSession && st.NewClient && in.Direct {

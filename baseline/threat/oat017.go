@@ -2,7 +2,6 @@ package threat
 
 import (
 	"github.com/weirproject/weir/baseline/feature"
-	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
 )
 
@@ -31,21 +30,24 @@ func (oat017) Observe(o *Observation) {
 		o.Add(Actor, 0, 3000, milli(uint32(in.ByObject.N)), 1000)
 		o.Add(Object, 0, 3000, milli(uint32(in.ByObject.N)), 1000)
 	}
-	if in.ByGroup != nil && in.GroupName == "content.simhash" {
+	if in.ByGroup != nil && in.GroupName == nearText {
 		if in.GroupStep.N > 0 {
 			o.Add(Actor, 1, 1500, milli(uint32(in.ByGroup.N)), 1000)
 		} else {
 			o.Add(Actor, 1, -700, 1000, 1000)
 		}
-	}
-	if in.ByTool != nil {
-		p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
-		o.Add(Tool, 3, min(1000, sketch.LogLikelihood(in.Direct, 800000, p0)), milli(uint32(in.ByTool.Direct)), int32(p0/1000))
-		if in.ObjectStep.N > 0 {
-			toolPart(o, 4)
+		if in.GroupStep.N > 0 && in.GroupStep.NewSession && in.GroupStep.NewClient {
+			o.Add(Group, 1, 2500, milli(uint32(in.ByGroup.N)), 1000)
 		}
 	}
+	directTool(o, 3)
+	if in.ByTool != nil && (in.ObjectStep.N > 0 || in.GroupStep.N > 0) {
+		toolPart(o, 4)
+	}
 }
+
+// nearText is the object that two texts share whose wording is nearly the same.
+const nearText = "content.shingle"
 
 // sameText says that the object is a text, of more words than people say all the
 // time; an item that is reviewed twice is not the same post.
@@ -62,6 +64,10 @@ func (oat017) Cap(o *Observation, s Subject) (event.Action, string) {
 	if s == Object && in.ByObject.Clients.Bits() < 3 {
 		return event.ActionObserve, "fewer than 3 places posted this text"
 	}
-	repeated := sameText(in) && in.ByObject != nil && in.ByObject.N >= 3
+	if s == Group && in.ByGroup.Clients.Bits() < 3 {
+		return event.ActionObserve, "fewer than 3 places posted nearly this text"
+	}
+	repeated := sameText(in) && in.ByObject != nil && in.ByObject.N >= 3 ||
+		in.GroupName == nearText && in.ByGroup != nil && in.ByGroup.N >= 4
 	return roleCap(o, s, in.ByActor.N >= 3 || repeated, "fewer than 3 posts")
 }

@@ -78,10 +78,10 @@ func softwareCap(o *Observation) (event.Action, string) {
 	switch t := in.ByTool; {
 	case t == nil || !in.Unowned || !o.Mature():
 		return event.ActionObserve, "proved owners use this software, or the site is young"
-	case t.Clients.Bits() < 3 || t.Sessions.Bits() < 3:
-		return event.ActionObserve, "software seen at fewer than 3 addresses"
-	case t.Clients.Bits() < 5:
-		return event.ActionChallenge, "software seen at fewer than 5 addresses"
+	case t.Clients.Bits() < 3 || t.Sessions.Bits() < 3 && (t.Sessions != 0 || t.Clients.Bits() < 5):
+		return event.ActionObserve, "software seen at fewer than 3 addresses, or 5 where it keeps no session"
+	case t.Clients.Bits() < 5 || t.Sessions == 0:
+		return event.ActionChallenge, "software seen at fewer than 5 addresses, or that keeps no session"
 	}
 	return event.ActionBlock, ""
 }
@@ -168,15 +168,34 @@ func chainPart(o *Observation, i int) {
 	o.Add(Actor, i, nats, milli(uint32(a.Chain)), int32(uint32(a.N)*uint32(want)))
 }
 
+// directness is the ratio for acting without having fetched a page. A tool may well
+// look first: that it does speaks for people a little, and only once.
+func directness(in *feature.Input, again bool) (nats, p0 int32) {
+	share := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
+	nats = sketch.LogLikelihood(in.Direct, 500000, min(share, 500000))
+	if again && !in.Direct {
+		nats = 0
+	}
+	return nats, int32(share / 1000)
+}
+
 // directPart adds that the actor acts although it never fetched a page.
 func directPart(o *Observation, i int) {
 	in := o.In
-	p0 := in.Site.Urns[in.Role][feature.UrnDirect].Share(0, 0)
-	nats := sketch.LogLikelihood(in.Direct, 800000, p0)
-	if in.ActorStep.N > 0 {
+	again := in.ActorStep.Tries > 0
+	nats, p0 := directness(in, again)
+	if again {
 		nats /= 4 // the same actor's habit is no new evidence
 	}
-	o.Add(Actor, i, min(2500, nats), milli(uint32(in.ByActor.Direct)), int32(p0/1000))
+	o.Add(Actor, i, min(2500, nats), milli(uint32(in.ByActor.Direct)), p0)
+}
+
+// directTool adds the same to the program's case.
+func directTool(o *Observation, i int) {
+	if t := o.In.ByTool; t != nil {
+		nats, p0 := directness(o.In, o.In.ToolStep.Tries > 0)
+		o.Add(Tool, i, min(1000, nats), milli(uint32(t.Direct)), p0)
+	}
 }
 
 // quickPart adds two attempts of a role within two seconds.

@@ -215,19 +215,27 @@ func (r *request) content(ev *event.Event, text string) {
 	text = strings.ToLower(text[:min(len(text), maxContentBytes)])
 	links := strings.Count(text, "http://") + strings.Count(text, "https://") + strings.Count(text, "www.") -
 		strings.Count(text, "://www.")
-	if hash, words := simhash(text); words >= fewWords || links > 0 {
-		digits := strconv.FormatUint(hash, 16)
-		r.derived(ev, "content.simhash", strings.Repeat("0", 16-len(digits))+digits)
+	if similar, shingle, words := simhash(text); words >= fewWords || links > 0 {
+		r.derived(ev, "content.simhash", hex64(similar))
+		r.derived(ev, "content.shingle", hex64(shingle))
 	}
 	r.derived(ev, "content.links", strconv.Itoa(links))
 }
 
+func hex64(v uint64) string {
+	digits := strconv.FormatUint(v, 16)
+	return strings.Repeat("0", 16-len(digits)) + digits
+}
+
 // simhash is Charikar's 64-bit similarity hash (STOC 2002) over pairs of
-// neighbouring words, with their number: near-duplicates differ in few bits.
-func simhash(text string) (hash uint64, words int) {
+// neighbouring words: near-duplicates differ in few bits. Beside it stands the
+// least hash of three neighbouring words (Broder's min-wise sketch, 1997), which
+// two texts share as probably as their wordings overlap, and the number of words.
+func simhash(text string) (similar, shingle uint64, words int) {
 	var weight [64]int32
-	previous := uint64(0)
+	var last [2]uint64
 	h := fnv.New64a()
+	shingle = ^uint64(0)
 	for _, w := range strings.FieldsFunc(text, func(r rune) bool {
 		return r < 0x80 && !isAlnum(byte(r))
 	}) {
@@ -235,19 +243,22 @@ func simhash(text string) (hash uint64, words int) {
 		_, _ = h.Write([]byte(w))
 		one := h.Sum64()
 		if words++; words > 1 || len(text) == len(w) {
-			vote(&weight, mix(previous*31+one))
+			vote(&weight, mix(last[0]*31+one))
 		}
-		previous = one
+		if words > 2 {
+			shingle = min(shingle, mix(mix(last[1]*31+last[0])*31+one))
+		}
+		last[1], last[0] = last[0], one
 	}
 	if words == 1 {
-		vote(&weight, mix(previous))
+		vote(&weight, mix(last[0]))
 	}
 	for i, w := range weight {
 		if w > 0 {
-			hash |= 1 << i
+			similar |= 1 << i
 		}
 	}
-	return hash, words
+	return similar, shingle, words
 }
 
 func vote(weight *[64]int32, h uint64) {
