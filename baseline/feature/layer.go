@@ -35,6 +35,9 @@ const (
 	SubjectTool
 	// SubjectPlace is an address of a site of which only logs are known.
 	SubjectPlace
+	// SubjectHello is a TLS client hello (JA4): its Users are the accounts at home
+	// that come with it.
+	SubjectHello
 )
 
 // Layer folds events into features. It is not safe for concurrent use.
@@ -295,6 +298,11 @@ func (l *Layer) route(in *Input) {
 
 func (l *Layer) attempt(in *Input) {
 	in.Site.Roles[in.Role]++
+	if in.Resolution.Familiarity == actor.Familiar && in.Event.JA4 != "" && !in.Refused {
+		s := l.stat(l.hello(in), in.Sec)
+		s.Users.Add(in.Identity.Own)
+		s.Last = in.Sec
+	}
 	// Rows are looked up first: a later Get may replace a row of the same set.
 	in.ByActor = l.row(SubjectActor, in.Identity.ID, in)
 	in.ActorStep = in.ByActor.step(in)
@@ -354,6 +362,21 @@ func (l *Layer) visit(in *Input, s *Stats, st *Step) {
 func (l *Layer) paid(actor uint64) bool {
 	p := l.Find(SubjectActor, actor, event.RolePayAuth)
 	return p != nil && p.Success > 0 || p == nil && l.Find(SubjectActor, actor, event.RoleOrder) != nil
+}
+
+// hello is the row of the event's TLS hello.
+func (l *Layer) hello(in *Input) uint64 {
+	return statsKey(SubjectHello, sketch.Join(in.Site.Key, sketch.HashString(in.Event.JA4)), event.RoleNone)
+}
+
+// Foreign says that no account at home comes with the event's TLS hello: whatever
+// browser the request names, another program has sent it.
+func (l *Layer) Foreign(in *Input) bool {
+	if in.Event.JA4 == "" {
+		return false
+	}
+	s := l.stats.Find(l.hello(in))
+	return s == nil || s.Users == 0
 }
 
 func (l *Layer) tool(in *Input) {

@@ -44,5 +44,5 @@ func (oat016) Cap(o *Observation, s Subject) (event.Action, string) {
 	if s == Object && o.In.ByObject.Direct < 6 && !o.strangers(s, 6) {
 		return event.ActionObserve, "fewer than 6 unknown visitors, or visitors who did nothing else"
 	}
-	return roleCap(o, s, a.N >= 5 && (a.Switch*3 < a.N || a.Direct*2 > a.N), "fewer than 5 actions")
+	return roleCap(o, s, a.N >= 4 && (a.Switch*3 < a.N || a.Direct*2 > a.N), "fewer than 4 actions")
 }

@@ -31,14 +31,15 @@ func (oat017) Observe(o *Observation) {
 		o.Add(Object, 0, 3000, milli(uint32(in.ByObject.N)), 1000)
 	}
 	if in.ByGroup != nil && in.GroupName == nearText {
-		if in.GroupStep.N > 0 {
-			o.Add(Actor, 1, 1500, milli(uint32(in.ByGroup.N)), 1000)
-		} else {
-			o.Add(Actor, 1, -700, 1000, 1000)
+		o.fashion(1)
+		nats, _ := o.newlyPopular()
+		switch {
+		case in.GroupStep.N == 0:
+			nats = -700
+		case !in.GroupStep.NewUser:
+			nats = 1500 // the same visitor once more
 		}
-		if in.GroupStep.N > 0 && in.GroupStep.NewSession && in.GroupStep.NewClient {
-			o.Add(Group, 1, 2500, milli(uint32(in.ByGroup.N)), 1000)
-		}
+		o.Add(Actor, 1, min(1500, nats), milli(uint32(in.ByGroup.N)), 1000)
 	}
 	directTool(o, 3)
 	if in.ByTool != nil && (in.ObjectStep.N > 0 || in.GroupStep.N > 0) {

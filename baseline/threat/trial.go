@@ -61,17 +61,24 @@ func (o *Observation) spread(part int) {
 // e-mail domain, a range of numbers), against the learned share of new groups
 // that became so popular.
 func (o *Observation) fashion(part int) {
+	if nats, want := o.newlyPopular(); want > 0 {
+		o.Add(Group, part, nats, milli(o.In.ByGroup.Users.Count()), want)
+	}
+}
+
+// newlyPopular is the ratio of fashion with how many users are expected; both are 0
+// where the event brings a new group nobody more.
+func (o *Observation) newlyPopular() (nats, want int32) {
 	in := o.In
 	if in.ByGroup == nil || !in.Novel || !in.GroupStep.NewUser {
-		return
+		return 0, 0
 	}
 	n := usersBefore(in.ByGroup)
 	if n == 0 {
-		return
+		return 0, 0
 	}
 	p0 := in.Site.Fashion[in.Role][min(n-1, 15)].Share()
-	nats := sketch.LnRatio(980000, uint64(min(p0, 980000)))
-	o.Add(Group, part, nats, milli(in.ByGroup.Users.Count()), int32(1000+p0/1000))
+	return sketch.LnRatio(980000, uint64(min(p0, 980000))), int32(1000 + p0/1000)
 }
 
 // maxVisitor bounds what one visitor adds, in milli-nats: five at least make a

@@ -217,8 +217,9 @@ func againPart(o *Observation, i int) {
 		return
 	}
 	k := less(a.Switch, st.Switched)
-	nats, want := o.Urn(feature.UrnSwitch, st.N-1, k, st.Switched, 1000000-habit(900, 100, st.N-1, st.N-1-min(st.N-1, k)))
-	o.Add(Actor, i, nats, milli(uint32(a.N-a.Switch)), int32(uint32(a.N)*uint32(1000-min(1000, want))))
+	p0 := 1000000 - min(970000, in.Site.Urns[in.Role][feature.UrnSwitch].Share(st.N-1, k))
+	nats := sketch.LogLikelihood(!st.Switched, max(p0, habit(900, 100, st.N-1, st.N-1-min(st.N-1, k))), p0)
+	o.Add(Actor, i, nats, milli(uint32(a.N-a.Switch)), int32(uint32(a.N)*(p0/1000)))
 }
 
 func popcount(v uint32) int {
