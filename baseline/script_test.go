@@ -79,7 +79,7 @@ func build(site string, t time.Time, id string, words map[string]string) *event.
 	ev.Keys[event.KindDevice] = hash("device", get("device"))
 	ev.Keys[event.KindAccount] = hash("account", get("account"))
 	ev.Keys[event.KindRequestTemplate] = hash("template", get("template"))
-	ev.UserAgent = get("ua")
+	ev.UserAgent, ev.JA4 = get("ua"), get("ja4")
 	if c := get("claimed"); c != "" {
 		ev.Claimed = hash("account", c)
 		ev.Keys[event.KindTargetAccount] = hash("target", c)

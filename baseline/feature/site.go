@@ -175,6 +175,10 @@ func newSite(key uint64) *Site {
 			s.Urns[role][u] = sketch.NewUrn(priors[u][0], priors[u][1])
 		}
 	}
+	for _, role := range []event.Role{event.RoleVote, event.RoleLike, event.RoleClick} {
+		// One logs in to one account again and again, and likes many things once.
+		s.Urns[role][UrnSwitch] = sketch.NewUrn(80, 20)
+	}
 	// The urns of no role are about documents: see PageUrns.
 	for u, ab := range pagePriors {
 		if ab[0] == 0 {
