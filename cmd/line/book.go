@@ -157,6 +157,8 @@ const (
 	// between two entries in the book; two counts are countEvery apart.
 	tellEvery  = 64
 	countEvery = time.Second
+	// youngEvents are counted without a pause: a site that begins is looked at.
+	youngEvents = 4096
 	// teachSites bounds the sites whose lessons one cut tells: it happens between
 	// two records.
 	teachSites = 8
@@ -169,7 +171,7 @@ func (e *engine) Observe(ev *event.Event, pos verdict.Position) stream.Result {
 		e.told = ev.Time
 		site := strings.Clone(ev.Site) // the event's strings are valid during the call only
 		e.book.set(site, maturity{e.partition, e.Maturity(site)})
-		if now := time.Now(); now.Sub(e.counted) >= countEvery {
+		if now := time.Now(); now.Sub(e.counted) >= countEvery || e.events < youngEvents {
 			e.tell(now)
 		}
 	}

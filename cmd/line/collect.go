@@ -178,7 +178,12 @@ func (c *collecting) report() admin.Report {
 	}
 	rep.Notes = append(rep.Notes, c.capture.lookup.describe()...)
 	for _, f := range c.logs {
-		rep.Notes = append(rep.Notes, f.describe())
+		text, err := f.describe()
+		if err != nil {
+			rep.Problems = append(rep.Problems, err.Error())
+			continue
+		}
+		rep.Notes = append(rep.Notes, text)
 	}
 	return rep
 }

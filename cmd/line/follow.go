@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -53,10 +55,19 @@ func (c *collecting) openFollowers() error {
 	return nil
 }
 
-func (f *follower) describe() string {
+// describe says what becomes of the log; the error is why nothing does.
+func (f *follower) describe() (string, error) {
+	file, err := os.Open(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "waits for " + f.path + ": there is no such file yet", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("the access log cannot be read: %w", err)
+	}
+	_ = file.Close() // only looked at
 	text := "follows " + f.path
 	if info, err := os.Stat(f.dead); err == nil && info.Size() > 0 {
 		text += "; lines that could not be parsed are sampled in " + f.dead
 	}
-	return text
+	return text, nil
 }
