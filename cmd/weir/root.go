@@ -36,6 +36,7 @@ ingress with policies proven on your own traffic first.`,
   weir up --upstream http://127.0.0.1:9000         protect your own application, in shadow mode
   weir replay access.log --format combined         what weir would have seen in a log
   weir status                                      is all well, and is every event accounted for`,
+		Version:           version,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return g.check(cmd) },

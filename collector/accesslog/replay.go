@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -141,6 +142,9 @@ func (r *replay) file(ctx context.Context, path string) error {
 			return nil
 		}
 		r.stats.Bytes += uint64(l.size)
+		if n == 1 {
+			l.text = bytes.TrimPrefix(l.text, []byte("\ufeff")) // as editors of another system leave it
+		}
 		if err := r.line(path, n, l, strconv.AppendUint(id, n, 10), &x); err != nil {
 			return err
 		}
