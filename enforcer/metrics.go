@@ -106,7 +106,7 @@ func (m *metrics) decided(d *decision) {
 	switch {
 	case d.out.Action > event.ActionObserve:
 		c.blocks.Inc()
-	case d.out.Proposed > event.ActionObserve && (d.out.Proposed != event.ActionRateLimit || d.out.RetryAfterSeconds > 0):
+	case d.out.WouldBlock():
 		c.would.Inc()
 	}
 }

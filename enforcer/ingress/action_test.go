@@ -213,6 +213,9 @@ func TestShadowChangesNothing(t *testing.T) {
 	if len(b.decisions) != n {
 		t.Fatalf("%d of %d would-be actions recorded", len(b.decisions), n)
 	}
+	if got := p.counter(t, "weir_requests_total", "outcome", "would_block"); int(got) != n {
+		t.Errorf("%v of %d requests are counted as would_block", got, n)
+	}
 	for _, d := range b.decisions {
 		if d.Action != event.ActionObserve || d.Proposed != event.ActionBlock || d.Mode != event.ModeShadow || d.Verdict != "v_1" {
 			t.Errorf("decision %+v", d)

@@ -346,8 +346,11 @@ func (x *exchange) responseBytes() int64 {
 }
 
 func (x *exchange) outcomeName() string {
-	if x.outcome != "" {
+	switch {
+	case x.outcome != "":
 		return x.outcome
+	case x.decision.WouldBlock():
+		return "would_block"
 	}
 	return x.decision.Action.String()
 }

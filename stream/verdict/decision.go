@@ -38,6 +38,12 @@ type Decision struct {
 	Request *Request `json:"request,omitempty"`
 }
 
+// WouldBlock says that the request passed in shadow only: in enforce it would have
+// been refused, challenged or sent elsewhere.
+func (d *Decision) WouldBlock() bool {
+	return d.Action <= event.ActionObserve && d.Proposed > event.ActionObserve && (d.Proposed != event.ActionRateLimit || d.RetryAfterSeconds > 0)
+}
+
 // Request is the redacted request of a decision record: no header value but
 // the user agent, no query value, no body.
 type Request struct {
