@@ -254,11 +254,16 @@ func (w *weir) pid(t *testing.T, part string) int {
 // killPart kills a part and waits until another process has taken its place.
 func (w *weir) killPart(t *testing.T, part string) {
 	t.Helper()
+	w.endPart(t, part, syscall.SIGKILL)
+}
+
+func (w *weir) endPart(t *testing.T, part string, by syscall.Signal) {
+	t.Helper()
 	pid := w.pid(t, part)
 	if pid == 0 {
 		t.Fatalf("%s does not run", part)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(pid, by); err != nil {
 		t.Fatal(err)
 	}
 	until(t, 30*time.Second, part+" is back", func() bool {
