@@ -459,3 +459,23 @@ func TestRolloutsThatAreNotSaid(t *testing.T) {
 		t.Errorf("%d %d %d %d, want 10 10 5 100", a.Rollout, a.Routes[0].Rollout, a.Routes[1].Rollout, b.Rollout)
 	}
 }
+
+// TestASiteThatFlagsAddIsWhole: what weir up writes for its parts must read back.
+func TestASiteThatFlagsAddIsWhole(t *testing.T) {
+	c := config.Default()
+	c.Sites = append(c.Sites, config.Site{Name: "shop", Hosts: []string{"*"}, Upstream: "http://127.0.0.1:9000"})
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := c.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := config.Load(path, env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := again.Sites[0]; s.Rollout != 100 || s.Fail != "open" {
+		t.Errorf("%+v", s)
+	}
+}

@@ -22,8 +22,10 @@ func (k *checker) fault(path, format string, args ...any) {
 	k.faults = append(k.faults, &FileError{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
-// Validate returns all faults, each with its YAML path.
+// Validate fills what depends on other keys, also of what was added since the files
+// were read, and returns all faults, each with its YAML path.
 func (c *Config) Validate() error {
+	c.complete()
 	var errs []error
 	for _, f := range c.check() {
 		errs = append(errs, f)
