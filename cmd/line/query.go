@@ -211,17 +211,17 @@ func (p *processor) explainRequest(ctx context.Context, e *admin.Explanation) er
 	if e.Request, err = p.query(ctx, "SELECT "+requestColumns+" FROM requests WHERE id = "+quoteAll([]string{e.ID})+" LIMIT 1"); err != nil {
 		return err
 	}
-	e.Decision, err = store.DecisionByRequest(ctx, e.ID)
+	d, err := store.DecisionByRequest(ctx, e.ID)
 	switch {
 	case errors.Is(err, clickhouse.ErrNotFound):
 		if len(e.Request.Rows) == 0 {
-			return admin.Errorf(http.StatusNotFound, "no verdict, decision or request has the id %s (events reach the store within about a second)", e.ID)
+			return admin.Errorf(http.StatusNotFound, "no verdict, decision or request has the id %s (events reach the store within about a second; of what was refused before any decision, as malformed or for a host that is not declared, only a counter tells)", e.ID)
 		}
 		return nil
 	case err != nil:
 		return err
 	}
-	e.Kind = "decision"
+	e.Kind, e.Decision = "decision", d
 	if e.Decision.Verdict != "" {
 		if e.Verdict, err = p.findVerdict(ctx, e.Decision.Verdict); err != nil {
 			return err

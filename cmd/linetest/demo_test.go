@@ -127,7 +127,9 @@ func demoTools(t *testing.T, w *weir) {
 	if len(rows) != 1 {
 		t.Fatal("no allowed login")
 	}
-	has("/api/login", "explain", rows[0]["id"].(string))
+	if out := w.ok(t, "explain", rows[0]["id"].(string)); !strings.Contains(out, "/api/login") || strings.Contains(out, "1970") {
+		t.Errorf("a plain allow, of which only the event is there:\n%s", out)
+	}
 
 	account := strings.TrimSpace(w.ok(t, "pseudonym", "account", " User000@Shop.Example "))
 	if n := w.number(t, "SELECT count() AS n FROM requests WHERE account = '"+account+"' AND source = 'replay'"); n == 0 {
