@@ -458,16 +458,6 @@ func TestRolloutsThatAreNotSaid(t *testing.T) {
 	if a.Rollout != 10 || a.Routes[0].Rollout != 10 || a.Routes[1].Rollout != 5 || b.Rollout != 100 {
 		t.Errorf("%d %d %d %d, want 10 10 5 100", a.Rollout, a.Routes[0].Rollout, a.Routes[1].Rollout, b.Rollout)
 	}
-	// A site that a flag has added is written with its defaults too.
-	path := filepath.Join(t.TempDir(), "weir.yaml")
-	added := config.Default()
-	added.Sites = []config.Site{{Name: "flag"}}
-	if err := added.WriteFile(path); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := config.Load(path, env()); err != nil || got.Sites[0].Rollout != 100 {
-		t.Errorf("%v", err)
-	}
 }
 
 // TestASiteThatFlagsAddIsWhole: what weir up writes for its parts must read back.

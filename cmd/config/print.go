@@ -45,7 +45,6 @@ func (c *Config) PrintJSON(w io.Writer) error {
 // WriteFile writes the configuration in effect with its secrets to a file that
 // only its owner can read: what weir up hands to its parts.
 func (c *Config) WriteFile(path string) error {
-	c.complete() // what flags have added
 	var b bytes.Buffer
 	if err := c.encode(&b, false); err != nil {
 		return err
