@@ -44,7 +44,7 @@ const (
 	// founder is the weight of the program that an attack was first seen with, and
 	// the most that any can have; joins is what one that is new must have, and what one
 	// must have to teach the attack's habits.
-	founder, joins = 6000, 2500
+	founder, joins = 6000, 2900
 	// prior is the weight of a new program that does what a running attack does:
 	// attacks are rarer than new programs in one. A library says more.
 	// A form that nobody else sends says most: one script under many programs.

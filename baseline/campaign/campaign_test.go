@@ -112,7 +112,7 @@ func TestAttacks(t *testing.T) {
 				if names[name] {
 					t.Errorf("bot %d is part of another's attack", b)
 				}
-				if names[name] = true; n*10 < 8*len(all) {
+				if names[name] = true; n*10 < 7*len(all) {
 					t.Errorf("bot %d: %d of %d visits are one attack", b, n, len(all))
 				}
 			}
