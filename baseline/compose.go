@@ -124,6 +124,12 @@ func (e *Engine) groups(in *feature.Input, c *threat.Case) []verdict.Group {
 		if b.Kind == threat.KindObject && anonymous(c) {
 			g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
 		}
+		if c.Subject == threat.Tool && b.Kind == uint8(event.KindFingerprint) && e.shared(in, actor.Fingerprint, b.Value) > 0 {
+			g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
+			e.resolver.Residents(in.SiteIndex, b.Value, func(t actor.Type, v uint64) {
+				g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})
+			})
+		}
 		if b.Owner != 0 {
 			e.resolver.Places(in.SiteIndex, b.Owner, func(t actor.Type, v uint64) {
 				g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})

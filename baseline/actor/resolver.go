@@ -153,8 +153,10 @@ type candidate struct {
 
 // Resolver links events to actors. It is not safe for concurrent use.
 type Resolver struct {
-	ids       *sketch.Table[identifier]
-	accounts  *sketch.Shelf[account]
+	ids      *sketch.Table[identifier]
+	accounts *sketch.Shelf[account]
+	// homes are the residents of programs.
+	homes     *sketch.Table[residents]
 	arena     sketch.Flat[Actor]
 	pairs     sketch.Flat[pair]
 	large     sketch.Flat[large]
@@ -186,6 +188,7 @@ func New(c Config) (*Resolver, error) {
 	}
 	return &Resolver{
 		ids: sketch.NewTable[identifier](c.Identifiers), accounts: sketch.NewShelf[account](c.Accounts),
+		homes: sketch.NewTable[residents](max(64, c.Identifiers/256)),
 		arena: sketch.NewFlat[Actor](c.Actors + 1), pairs: sketch.NewFlat[pair](1 << 14), large: sketch.NewFlat[large](c.Popular), free: 1,
 		OnMerge: func(_, _ uint32) {}, OnRecycle: func(uint32) {},
 	}, nil

@@ -50,6 +50,7 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 		r.prove(q, res, ans, a)
 		if ans.Trusted {
 			r.vouch(q, a)
+			r.reside(q)
 		}
 	}
 	r.handOut(q, res.Actor, a)
@@ -329,8 +330,10 @@ func (r *Resolver) Unexplained(site uint16, t Type, v uint64) uint32 {
 	return uint32(row.Val.unexplained)
 }
 
-// Evicted counts identifiers and accounts that made room for others.
-func (r *Resolver) Evicted() uint64 { return r.ids.Evicted() + r.accounts.Evicted() }
+// Evicted counts identifiers, accounts and homes of programs that made room for others.
+func (r *Resolver) Evicted() uint64 {
+	return r.ids.Evicted() + r.accounts.Evicted() + r.homes.Evicted()
+}
 
 // Used is how many identifiers and accounts are in the tables.
 func (r *Resolver) Used() (identifiers, accounts uint64) { return r.ids.Used(), r.accounts.Used() }
@@ -353,13 +356,14 @@ func (r *Resolver) Population(site uint16) (actors, owners uint64) {
 
 // Bytes is the memory of the tables.
 func (r *Resolver) Bytes() int {
-	return r.ids.Bytes() + r.accounts.Bytes() + r.arena.Bytes() + r.large.Bytes() + len(r.sites)*32816
+	return r.ids.Bytes() + r.accounts.Bytes() + r.homes.Bytes() + r.arena.Bytes() + r.large.Bytes() + len(r.sites)*32816
 }
 
 // Cut adds the resolver to a cut, but for its sites.
 func (r *Resolver) Cut(c *sketch.Cut) {
 	r.ids.Cut(c)
 	r.accounts.Cut(c)
+	r.homes.Cut(c)
 	sketch.Freeze(c, &r.arena)
 	sketch.Freeze(c, &r.pairs)
 	sketch.Freeze(c, &r.large)
@@ -374,6 +378,7 @@ func (r *Resolver) SetState(rd *sketch.Reader) error {
 	for _, f := range []func() error{
 		func() error { return r.ids.SetState(rd) },
 		func() error { return r.accounts.SetState(rd) },
+		func() error { return r.homes.SetState(rd) },
 		func() error { return r.arena.Take(rd) },
 		func() error { return r.pairs.Take(rd) },
 		func() error { return r.large.Take(rd) },
