@@ -130,8 +130,10 @@ type siteState struct {
 	// commons are places where several accounts have proved themselves, the latest
 	// first.
 	commons [8]uint64
-	epoch   uint8
-	_       [7]uint8
+	// began is when the first request came, in seconds.
+	began uint32
+	epoch uint8
+	_     [3]uint8
 }
 
 // ownersFloor keeps a young site from taking everybody for one actor.
@@ -320,6 +322,9 @@ func (r *Resolver) Resolve(q *Request) Resolution {
 	r.stats.Slow++
 	epoch := epochOf(q.Now)
 	s := r.sites[q.Site]
+	if s.began == 0 {
+		s.began = q.Now
+	}
 	if s.epoch != epoch {
 		s.epoch, s.before, s.owners = epoch, s.owners, [2048]uint64{}
 	}

@@ -137,7 +137,8 @@ func (r *Resolver) prove(q *Request, res Resolution, ans Answer, a *Actor) {
 		a.Home = max(1, q.Now)
 	}
 	if known == Familiar || !q.Mature && known == Unknown {
-		r.ownAll(account, epoch, Session, Device, Client, Joint, Fingerprint, Template, Object)
+		r.ownAll(account, epoch, Session, Device, Client, Joint, Object)
+		r.teach(q, account, rec.created, Fingerprint, Template)
 		r.countOwner(q, account)
 	}
 	if t := r.row(Target); t != nil && ans.Proof && ans.Success && known != Unfamiliar && a.Own == account {
@@ -228,13 +229,39 @@ func (r *Resolver) Commons(site uint16, f func(joint uint64)) {
 func (r *Resolver) vouch(q *Request, a *Actor) {
 	for _, t := range [...]Type{Device, Session} {
 		if row := r.row(t); row != nil && (t == Device || !q.SessionGuessed) && q.Now-min(q.Now, row.First) > 86400 {
-			owner := a.Own
+			owner, since := a.Own, row.First
 			if owner == 0 {
 				owner = row.Key
+			} else if rec := r.accounts.Find(typed(q.Site, Owned, owner)); rec != nil {
+				since = rec.created
 			}
-			r.ownAll(owner, epochOf(q.Now), Fingerprint)
+			r.teach(q, owner, since, Fingerprint)
 			return
 		}
+	}
+}
+
+// An owner vouches for software independently who came to the site long enough
+// before or after it: a week, or a part of the site's age when the software came.
+const (
+	week = 7 * 86400
+	part = 4
+)
+
+// teach counts an owner of software, who came to the site at a time. All who came
+// when the software came count as one: an attacker's aged accounts do.
+func (r *Resolver) teach(q *Request, owner uint64, since uint32, types ...Type) {
+	for _, t := range types {
+		row := r.row(t)
+		if row == nil {
+			continue
+		}
+		age := row.First - min(row.First, r.sites[q.Site].began)
+		one := owner
+		if max(since, row.First)-min(since, row.First) < min(week, age/part) {
+			one = row.Key
+		}
+		r.own(&row.Val, one, epochOf(q.Now))
 	}
 }
 

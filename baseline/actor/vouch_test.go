@@ -73,3 +73,40 @@ func TestASaleOverrunsNoRareBrowser(t *testing.T) {
 		t.Error("a rare browser was overrun by its share of a sale")
 	}
 }
+
+// TestAccountsOfOneWeekAreOneTeacher: accounts that came when a program came vouch for
+// it as one, whatever their number; those who were there before, or come later, each.
+func TestAccountsOfOneWeekAreOneTeacher(t *testing.T) {
+	const program, accounts = 600, 16
+	for _, c := range []struct {
+		name            string
+		before, between uint32
+		least, most     uint32
+	}{
+		{"all with the program", 0, 0, 1, 1},
+		{"long before the program", 20 * 86400, 0, 12, 20},
+		{"long after the program", 0, 8 * 86400, 6, 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPeople(t)
+			p.settle(1, 1, 1, 1)
+			p.now += 40 * 86400
+			if c.before > 0 {
+				for i := range uint64(accounts) {
+					p.settle(100+i, 100+i, 200+i, 5)
+				}
+				p.now += c.before
+			}
+			p.play(visit{session: 9, client: 9, finger: program, template: 5})
+			for i := range uint64(accounts) {
+				if i == accounts/2 {
+					p.now += c.between
+				}
+				p.settle(100+i, 300+i, 200+i, program)
+			}
+			if n := p.r.Shared(p.site, Fingerprint, program, p.now); n < c.least || n > c.most {
+				t.Errorf("%d owners vouch for it, want %d to %d", n, c.least, c.most)
+			}
+		})
+	}
+}
