@@ -393,6 +393,10 @@ func (e *Engine) bindVisitor(in *feature.Input, c *threat.Case) bool {
 	return c.Bind(threat.Bound{At: in.Sec, Kind: uint8(event.KindSession), Value: uint64(session)})
 }
 
+// swarm is from how many addresses a program that has owners must have done the same
+// before it is bound where they send the same form.
+const swarm = 9
+
 func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	k := &in.Event.Keys
 	if c.Subject == threat.Group {
@@ -407,7 +411,8 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 		return false
 	}
 	owners, senders := e.shared(in, actor.Fingerprint, uint64(f)), e.shared(in, actor.Template, uint64(template))
-	if owners > 0 && e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0 {
+	if owners > 0 && in.ByTool != nil && in.ByTool.Clients.Count() >= swarm &&
+		e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0 {
 		senders = 0 // they are too few for the strangers who come with it
 	}
 	if in.Site.Headers != 0 && (senders >= 16 && !e.layer.Foreign(in) || owners > 0 && senders > 0) {

@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -50,5 +51,40 @@ func TestResidentsOfAnOverrunProgramAreSpared(t *testing.T) {
 	}
 	if got := spared("tool"); len(got) != 0 {
 		t.Errorf("visitors with a program of nobody are spared: %v", got)
+	}
+}
+
+// TestAnOverrunProgramIsBound: what a program's owners send is bound to it only once
+// strangers from several addresses are more than the owners explain, and then only
+// beside the form.
+func TestAnOverrunProgramIsBound(t *testing.T) {
+	e := New(Config{Entities: 1 << 14})
+	now := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	visit := func(w map[string]string) {
+		now = now.Add(5 * time.Minute)
+		e.Observe(build("shop", now, now.String(), w), verdict.Position{})
+	}
+	for range 900 {
+		visit(map[string]string{
+			"client": "home", "ua": "rare", "device": "mine", "session": "s", "template": "form", "role": "login", "path": "/api/login",
+			"claimed": "me", "secret": "right", "outcome": "success", "flags": "proves",
+		})
+	}
+	c := &threat.Case{}
+	c.Subject = threat.Tool
+	first := 0
+	for i := 1; i <= 20; i++ {
+		visit(map[string]string{"client": fmt.Sprint("stranger", i), "ua": "rare", "template": "form", "path": fmt.Sprint("/item/", i)})
+		if e.bindTool(&e.in, c) && first == 0 {
+			first = i
+		}
+	}
+	if first < 7 || first > 15 {
+		t.Errorf("bound at the %dth stranger, want 7 to 15", first)
+	}
+	for _, b := range c.Binds[:c.BindCount] {
+		if b.Kind != uint8(event.KindFingerprint) || b.WithKind != uint8(event.KindRequestTemplate) || b.With == 0 {
+			t.Errorf("bound by %+v, want the program beside the form", b)
+		}
 	}
 }
