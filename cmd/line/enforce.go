@@ -65,11 +65,10 @@ func (e *enforcing) build(ctx context.Context) error {
 	if e.capture, err = newCapture(ctx, e.role, filepath.Dir(e.table)); err != nil {
 		return err
 	}
-	decide, err := EnforcerConfig(e.Config)
+	decide, err := deciding(e.Config)
 	if err != nil {
 		return err
 	}
-	decide.Clock = func() int64 { return time.Now().UnixNano() }
 	if e.decider, err = enforcer.New(decide, nil, e.metrics); err != nil {
 		return fmt.Errorf("enforcer: %w", err)
 	}
@@ -89,6 +88,17 @@ func (e *enforcing) build(ctx context.Context) error {
 	e.reload = e.putInForce
 	e.run(ctx, n)
 	return nil
+}
+
+// deciding is how a live ingress decides.
+func deciding(cfg *config.Loaded) (enforcer.Config, error) {
+	keys, err := Keyring(cfg)
+	if err != nil {
+		return enforcer.Config{}, err
+	}
+	out, err := EnforcerConfig(cfg, keys)
+	out.Clock = func() int64 { return time.Now().UnixNano() }
+	return out, err
 }
 
 // streams connects with the log and with where verdicts come from. An ingress
@@ -232,11 +242,10 @@ func (e *enforcing) putInForce(cfg *config.Loaded) error {
 	if (kept.Enforce.TLS.Cert == "") != (began.TLS.Cert == "") {
 		kept.Enforce.TLS = began.TLS
 	}
-	decide, err := EnforcerConfig(&kept)
+	decide, err := deciding(&kept)
 	if err != nil {
 		return err
 	}
-	decide.Clock = func() int64 { return time.Now().UnixNano() }
 	if err := decide.Validate(); err != nil {
 		return err
 	}

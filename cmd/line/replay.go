@@ -2,8 +2,10 @@ package line
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -36,6 +38,9 @@ type ReplayParts struct {
 // NewReplay makes the parts of a replay.
 func NewReplay(opt ReplayOptions) (*ReplayParts, error) {
 	keys, err := flow.NewKeyring(flow.PublicKey)
+	if err != nil {
+		return nil, err
+	}
 	decide := enforcer.Config{}
 	var sites []flow.Site
 	var known lookup // without verification by name: a replay asks no network
@@ -45,16 +50,17 @@ func NewReplay(opt ReplayOptions) (*ReplayParts, error) {
 			return nil, err
 		}
 		known.data.Store(data)
-		if keys, err = Keyring(opt.Config); err != nil {
+		own, err := config.Keyring(opt.Config.Keys.Pseudonym, os.LookupEnv)
+		switch {
+		case err == nil:
+			keys = own
+		case !errors.Is(err, fs.ErrNotExist): // nobody has started here yet: a replay makes no key
 			return nil, err
 		}
-		if decide, err = EnforcerConfig(opt.Config); err != nil {
+		if decide, err = EnforcerConfig(opt.Config, keys); err != nil {
 			return nil, err
 		}
 		sites = opt.Config.FlowSites()
-	}
-	if err != nil {
-		return nil, err
 	}
 	decide.StaleAfter = 0 // there is no feed to be late
 	decide.Mode = opt.Mode

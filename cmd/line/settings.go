@@ -187,12 +187,9 @@ func isLocal(a netip.Addr) bool {
 	return false
 }
 
-// EnforcerConfig is how requests are decided in this installation.
-func EnforcerConfig(cfg *config.Loaded) (enforcer.Config, error) {
-	keys, err := Keyring(cfg)
-	if err != nil {
-		return enforcer.Config{}, err
-	}
+// EnforcerConfig is how requests are decided in this installation; keys name the
+// accounts of allowlists.
+func EnforcerConfig(cfg *config.Loaded, keys *flow.Keyring) (enforcer.Config, error) {
 	out := enforcer.Config{
 		Mode: mode(cfg.Enforce.Mode), KillSwitch: cfg.Enforce.KillSwitch, StaleAfter: time.Duration(cfg.Enforce.StaleAfter),
 		Actions: []event.Action{event.ActionRateLimit, event.ActionRedirect}, // challenge and rewrite come later

@@ -204,3 +204,36 @@ func TestKindsAreTheClosedList(t *testing.T) {
 		t.Errorf("kinds %v, want %v", got, want)
 	}
 }
+
+// TestReplayMakesNoKey: where nobody has started a weir yet, a replay with its
+// configuration gives what one without gives, and leaves nothing behind.
+func TestReplayMakesNoKey(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("WEIR_DATA", "")
+	in := guesses(t, 40)
+	if err := os.WriteFile("weir.yaml", []byte("data: ./data\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"replay", in, "--mode", "enforce", "--decisions", "plain"},
+		{"replay", in, "--mode", "enforce", "--decisions", "configured", "-c", "weir.yaml"},
+		{"replay", in, "--mode", "enforce", "--decisions", "elsewhere", "--data", "none"},
+	} {
+		if code := run(args); code != 0 {
+			t.Fatalf("%v: exit %d", args, code)
+		}
+	}
+	for _, dir := range []string{"data", "none"} {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("the replay made %s", dir)
+		}
+	}
+	want := lines(t, "plain")
+	for _, file := range []string{"configured", "elsewhere"} {
+		for i, got := range lines(t, file) {
+			if a, b := parseObject(t, got), parseObject(t, want[i]); string(a.values["actor"]) != string(b.values["actor"]) {
+				t.Fatalf("%s line %d: actor %s, without a configuration %s", file, i+1, a.values["actor"], b.values["actor"])
+			}
+		}
+	}
+}

@@ -40,7 +40,8 @@ server runs and nothing is sent. "-" is standard input; .gz and .zst are read as
 such. Same input, same flags, same binary: identical bytes.
 
 Without --config or --data it ignores weir.yaml and uses a fixed public pseudonym
-key, so that results compare between machines.`,
+key, so that results compare between machines; with one of them, the sites,
+allowlists and key of that installation.`,
 		Example: `  weir replay access.log --format combined
   weir replay traffic.ndjson --flows flows.yaml --learn-until 2026-03-04T00:00:00Z --mode enforce --decisions out.ndjson
   weir replay day1.gz day2.gz --state-out after.state && weir replay day3.gz --state-in after.state`,
