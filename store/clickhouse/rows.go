@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weirproject/weir/stream/verdict"
@@ -89,6 +90,9 @@ func insertRows[T any](ctx context.Context, s *Store, table, token string, items
 		}
 		w.close()
 		w.b = append(w.b, '\n')
+		if i == 0 { // rows are of about one length
+			w.b = slices.Grow(w.b, len(w.b)*len(items))
+		}
 	}
 	return s.insert(ctx, table, "JSONEachRow", token, bytes.NewReader(w.b))
 }
