@@ -27,7 +27,7 @@ func answering(t *testing.T, h http.HandlerFunc) {
 			t.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(time.Millisecond) {
 		if _, err := os.Stat(admin.Socket("data", "weir")); err == nil {
 			return
 		}

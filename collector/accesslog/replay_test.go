@@ -52,7 +52,7 @@ func TestReplayReadsFilesOfAllKindsInOrder(t *testing.T) {
 	cfg := ReplayConfig{
 		Paths: []string{
 			writeFile(t, "access.log", line(1)+"\r\n\nrubbish\n"+line(2)), // the last line lacks its newline
-			writeFile(t, "access.log", "\ufeff"+line(3)+"\n"), // with a byte order mark
+			writeFile(t, "access.log", "\ufeff"+line(3)+"\n"),             // with a byte order mark
 			writeFile(t, "access.log.gz", line(4)+"\n"+line(5)+"\n"),
 			writeFile(t, "old.zst", line(6)+"\n"), "-",
 		},
