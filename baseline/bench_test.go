@@ -76,21 +76,26 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano())
 }
 
-// TestObserveTail prints the tail of the time per event; it fails only far above
-// the promise, because test machines are noisy.
+// TestObserveTail prints the tail of the time per event. Three engines fold the same
+// events by the same steps, so that of each event's times the least is its own and
+// the rest the neighbours'. It fails only far above the promise.
 func TestObserveTail(t *testing.T) {
-	e := New(Config{Entities: 1 << 18})
 	events := mixture(60000, 20000)
-	times := make([]time.Duration, 0, len(events))
-	for i := range events {
-		from := time.Now()
-		e.Observe(&events[i], verdict.Position{Offset: int64(i)})
-		times = append(times, time.Since(from))
+	times := slices.Repeat([]time.Duration{time.Hour}, len(events))
+	var bytes int
+	for range 3 {
+		e := New(Config{Entities: 1 << 18})
+		for i := range events {
+			from := time.Now()
+			e.Observe(&events[i], verdict.Position{Offset: int64(i)})
+			times[i] = min(times[i], time.Since(from))
+		}
+		bytes = e.Counters().Bytes
 	}
 	times = times[len(times)/3:]
 	slices.Sort(times)
 	p50, p99 := times[len(times)/2], times[len(times)*99/100]
-	t.Logf("per event p50 %v p99 %v; %d bytes of tables", p50, p99, e.Counters().Bytes)
+	t.Logf("per event p50 %v p99 %v; %d bytes of tables", p50, p99, bytes)
 	if p50 > time.Millisecond {
 		t.Errorf("p50 %v", p50)
 	}
