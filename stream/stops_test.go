@@ -13,7 +13,7 @@ import (
 // fails after it has taken the rows.
 func TestStopsAtAnyTimeLoseNothing(t *testing.T) {
 	c, _ := cluster(t, 2)
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // not a secret
+	r := rand.New(rand.NewPCG(1, 2))
 	store := &stepStore{memStore: newMemStore()}
 	failure := errors.New("the answer was lost")
 	faults := make(chan int, 1)

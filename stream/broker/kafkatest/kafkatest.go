@@ -136,7 +136,7 @@ func FreePorts(n int) ([]string, error) {
 	const first, count = 15000, 17000
 	var ports []string
 	for range 1000 {
-		port := strconv.Itoa(first + rand.IntN(count)) //nolint:gosec // not a secret
+		port := strconv.Itoa(first + rand.IntN(count))
 		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:"+port)
 		if err != nil {
 			continue // taken, as are those held below
