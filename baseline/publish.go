@@ -411,11 +411,11 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 		return false
 	}
 	owners, senders := e.shared(in, actor.Fingerprint, uint64(f)), e.shared(in, actor.Template, uint64(template))
-	if owners > 0 && in.ByTool != nil && in.ByTool.Clients.Count() >= swarm &&
-		e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0 {
+	swarms := in.ByTool != nil && in.ByTool.Clients.Count() >= swarm
+	if owners > 0 && swarms && e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0 {
 		senders = 0 // they are too few for the strangers who come with it
 	}
-	if in.Site.Headers != 0 && (senders >= 16 && !e.layer.Foreign(in) || owners > 0 && senders > 0) {
+	if in.Site.Headers != 0 && (senders >= 16 && !(swarms && e.layer.Foreign(in)) || owners > 0 && senders > 0) {
 		return false // a rare version of what many people use, or what the program's owners send
 	}
 	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}
