@@ -142,7 +142,7 @@ next:
 		if in.Refused {
 			c.Continue()
 			if act >= event.ActionChallenge && c.Score() >= threat.BarBlock && c.Groups() >= 2 && act < facts[i].Strongest {
-				act = min(event.ActionBlock, facts[i].Strongest)
+				act = min(event.ActionBlock, facts[i].Strongest, max(act, c.Cap))
 			}
 		}
 		e.consider(s, in, &threat.Touched{Case: c, Facts: &facts[i], Allowed: act})

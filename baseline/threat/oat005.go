@@ -97,5 +97,9 @@ func (oat005) Cap(o *Observation, s Subject) (event.Action, string) {
 	if s == Actor && (!polls || !early) && o.likePeople() && in.Identity.Settled(in.Sec) {
 		return event.ActionObserve, "somebody who has been here before wants it"
 	}
-	return roleCap(o, s, polls || early && (in.Chain || views != nil && views.Edge >= 2), "neither at the opening nor polling: somebody who wants it")
+	act, why := roleCap(o, s, polls || early && (in.Chain || views != nil && views.Edge >= 2), "neither at the opening nor polling: somebody who wants it")
+	if s == Actor && act > event.ActionChallenge && in.Conduct.Assets >= in.Conduct.Pages {
+		return event.ActionChallenge, "it loads what its pages refer to: somebody who reloads them"
+	}
+	return act, why
 }

@@ -17,7 +17,7 @@ type oat008 struct{}
 func (oat008) Facts() Facts {
 	return Facts{
 		Threat: "OAT-008", Name: "Credential Stuffing", Roles: identityRoles,
-		Parts:     []string{"failed_attempts", "distinct_target_accounts", "context_changes", "unfamiliar_contexts", "crowd_of_addresses"},
+		Parts:     []string{"failed_attempts", "distinct_target_accounts", "context_changes", "unfamiliar_contexts", "crowd_of_addresses", "sessions_without_owner"},
 		Strongest: event.ActionBlock, Compares: "the site's own people: failures, account changes and context changes given the attempts before",
 		Verb: "tried accounts and failed",
 	}
@@ -29,9 +29,33 @@ func (oat008) Observe(o *Observation) {
 	}
 	attemptParts(o)
 	crowdPart(o, 4, feature.WayLogin)
+	if !o.In.Guessed {
+		programParts(o)
+	}
+}
+
+// programParts is the case of a program that comes with ever new sessions, without
+// an owner, for ever new accounts, and fails.
+func programParts(o *Observation) {
+	in := o.In
+	nats, want := o.Program()
+	if nats == 0 {
+		return
+	}
+	tool, st := in.ByTool, &in.ToolStep
+	o.Add(Tool, 5, nats, milli(tool.Sessions.Count()), int32(tool.Sessions.Count())*want)
+	if nats, want = o.Failure(st.N, st.Fail, 970000); st.Known {
+		o.Add(Tool, 0, nats, milli(uint32(tool.Fail)), int32(uint32(tool.N)*uint32(want)))
+	}
 }
 
 func (d oat008) Cap(o *Observation, s Subject) (event.Action, string) {
+	if s == Tool {
+		if t := o.In.ByTool; t.Fail*2 < t.N || t.Objects.Bits() < 6 {
+			return event.ActionObserve, "most log-ins of the program succeed, or it has tried fewer than 6 accounts"
+		}
+		return toolCap(o)
+	}
 	act, why := d.alone(o)
 	return orCrowd(o, s, feature.WayLogin, act, why)
 }

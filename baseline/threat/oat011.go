@@ -73,8 +73,7 @@ func toolReads(o *Observation) {
 		nats, want := o.Page(feature.PageBare, 0, 0, p.Bare, 9)
 		o.Tally(Tool, 1, min(nats, 800), p.Bare, want)
 		nats, want = o.Page(feature.PageOrdered, 0, 0, p.Ordered, 2)
-		// Most tools read in no order: that is how people read, and no alibi.
-		o.Tally(Tool, 2, max(-100, min(nats, 1500)), p.Ordered, want)
+		o.Tally(Tool, 2, min(nats, 1500), p.Ordered, want)
 	}
 	u := feature.UrnUnowned
 	if in.Role == event.RoleNone {
@@ -87,6 +86,9 @@ func toolReads(o *Observation) {
 
 func (d oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 	act, why := d.alone(o, s)
+	if s == Actor && act > event.ActionChallenge && !o.Mature() && o.In.Site.Headers != 0 && o.In.Conduct.NewPaths < 40 {
+		act, why = event.ActionChallenge, "a young site, and fewer than 40 documents: somebody may open so many tabs"
+	}
 	if c := o.In.Conduct; s == Actor && act < event.ActionChallenge && o.In.Naked && c.NewPaths*2 >= c.Pages {
 		switch {
 		case c.NewPaths >= 25:

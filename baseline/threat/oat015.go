@@ -28,7 +28,7 @@ func (oat015) Observe(o *Observation) {
 	if !p.Page {
 		return
 	}
-	if in.ByTool != nil && in.Role == event.RoleNone {
+	if in.ByTool != nil && in.Event.Method == http.MethodGet {
 		alone, want := o.Page(feature.PageSlow, 0, 0, p.Slow, 9)
 		o.Tally(Tool, 2, min(1500, alone), p.Slow, want)
 		if p.Slow {

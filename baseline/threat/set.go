@@ -253,7 +253,8 @@ func (s *Set) allowed(i int, c *Case, score int32) (event.Action, string) {
 		act, why = event.ActionObserve, "it did the same before, when the site only taught"
 	}
 	if act > event.ActionObserve {
-		if limit, reason := s.detectors[i].Cap(&s.obs, c.Subject); act > limit {
+		limit, reason := s.detectors[i].Cap(&s.obs, c.Subject)
+		if c.Cap = limit; act > limit {
 			act, why = limit, reason
 		}
 	}

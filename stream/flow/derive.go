@@ -217,7 +217,9 @@ func (r *request) content(ev *event.Event, text string) {
 		strings.Count(text, "://www.")
 	if similar, shingle, words := simhash(text); words >= fewWords || links > 0 {
 		r.derived(ev, "content.simhash", hex64(similar))
-		r.derived(ev, "content.shingle", hex64(shingle))
+		if words > 3 {
+			r.derived(ev, "content.shingle", hex64(shingle))
+		}
 	}
 	r.derived(ev, "content.links", strconv.Itoa(links))
 }
@@ -229,11 +231,11 @@ func hex64(v uint64) string {
 
 // simhash is Charikar's 64-bit similarity hash (STOC 2002) over pairs of
 // neighbouring words: near-duplicates differ in few bits. Beside it stands the
-// least hash of three neighbouring words (Broder's min-wise sketch, 1997), which
+// least hash of four neighbouring words (Broder's min-wise sketch, 1997), which
 // two texts share as probably as their wordings overlap, and the number of words.
 func simhash(text string) (similar, shingle uint64, words int) {
 	var weight [64]int32
-	var last [2]uint64
+	var last [3]uint64
 	h := fnv.New64a()
 	shingle = ^uint64(0)
 	for _, w := range strings.FieldsFunc(text, func(r rune) bool {
@@ -245,10 +247,10 @@ func simhash(text string) (similar, shingle uint64, words int) {
 		if words++; words > 1 || len(text) == len(w) {
 			vote(&weight, mix(last[0]*31+one))
 		}
-		if words > 2 {
-			shingle = min(shingle, mix(mix(last[1]*31+last[0])*31+one))
+		if words > 3 {
+			shingle = min(shingle, mix(mix(mix(last[2]*31+last[1])*31+last[0])*31+one))
 		}
-		last[1], last[0] = last[0], one
+		last[2], last[1], last[0] = last[1], last[0], one
 	}
 	if words == 1 {
 		vote(&weight, mix(last[0]))

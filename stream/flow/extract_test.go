@@ -417,6 +417,16 @@ func TestPostYieldsContentFeatures(t *testing.T) {
 	if a == nil || b == nil || len(a.Value) != 16 {
 		t.Fatalf("no simhash: %v %v", a, b)
 	}
+	one, two := post("hi best watches cheap today only come and save much money friends now"), post("hello best watches cheap today only come and save much money friends soon")
+	if a, b = one.Object("content.shingle"), two.Object("content.shingle"); a == nil || b == nil || a.Hash != b.Hash {
+		t.Errorf("two wordings of one text share no shingle: %v %v", a, b)
+	}
+	// What everybody says all the time has no likeness.
+	for _, text := range []string{"thanks", "is this still available", "see www.a.example"} {
+		if o := post(text).Object("content.shingle"); o != nil {
+			t.Errorf("%q has a shingle", text)
+		}
+	}
 }
 
 func TestPlainSite(t *testing.T) {
