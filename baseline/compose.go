@@ -143,7 +143,13 @@ func (e *Engine) groups(in *feature.Input, c *threat.Case) []verdict.Group {
 		switch {
 		case b.Kind == uint8(event.KindTargetAccount) && b.With == 0:
 			for _, t := range templates {
-				out = append(out, verdict.Group{All: []verdict.Bind{g.All[0], t}, None: g.None})
+				none := g.None
+				if len(none) == 0 && e.shared(in, actor.Template, uint64(t.Value)) == 0 {
+					// No context of the owner is known, but no owner sends this form:
+					// whoever is logged in is spared, and who is not may be blocked.
+					none = []verdict.Bind{{Kind: event.KindAccount.String()}}
+				}
+				out = append(out, verdict.Group{All: []verdict.Bind{g.All[0], t}, None: none})
 			}
 			continue
 		case b.With != 0:
