@@ -415,7 +415,7 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	if owners > 0 && swarms && e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0 {
 		senders = 0 // they are too few for the strangers who come with it
 	}
-	if in.Site.Headers != 0 && (senders >= 16 && !(swarms && e.layer.Foreign(in)) || owners > 0 && senders > 0) {
+	if in.Site.Headers != 0 && (senders >= 16 && (!swarms || !e.layer.Foreign(in)) || owners > 0 && senders > 0) {
 		return false // a rare version of what many people use, or what the program's owners send
 	}
 	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}
