@@ -122,6 +122,10 @@ func build(site string, t time.Time, id string, words map[string]string) *event.
 			if strings.Contains(v, "verified") {
 				ev.Flags |= event.FlagVerifiedBot
 			}
+		case "took":
+			var d time.Duration
+			d, err = time.ParseDuration(v)
+			ev.Duration = int64(d)
 		case "payload":
 			for i := range 8 {
 				if p := event.Payload(1 << i); strings.Contains(v, p.String()) {
