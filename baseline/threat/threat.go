@@ -359,3 +359,52 @@ func (c *Case) Samples() []string {
 	}
 	return out
 }
+
+// Bind remembers an identifier and says whether it is new to the case. Where the
+// quota of its kind or the whole is used up, the oldest makes room: sessions that
+// change with every request must not drive out the accounts that come again.
+func (c *Case) Bind(b Bound) bool {
+	oldest, oldestKind, same := 0, -1, 0
+	for i := range c.Binds[:c.BindCount] {
+		have := &c.Binds[i]
+		if have.Kind == b.Kind {
+			if have.Value == b.Value && have.With == b.With && have.WithKind == b.WithKind && have.Route == b.Route {
+				have.At = b.At
+				return false
+			}
+			if same++; oldestKind < 0 || have.At < c.Binds[oldestKind].At {
+				oldestKind = i
+			}
+		}
+		if have.At < c.Binds[oldest].At {
+			oldest = i
+		}
+	}
+	switch {
+	case same >= quota(b.Kind):
+		oldest = oldestKind
+	case c.BindCount < MaxBinds:
+		oldest = int(c.BindCount)
+		c.BindCount++
+	}
+	c.Binds[oldest] = b
+	return true
+}
+
+// quota is how many binds of a kind are kept. An actor's kinds together fit into
+// MaxBinds, so that what it changes with each request (its programs) never drives
+// out what it comes back to (the accounts it is after).
+func quota(kind uint8) int {
+	switch kind {
+	case uint8(event.KindSession), uint8(event.KindClientFingerprint):
+		return 10
+	case uint8(event.KindDevice), KindTemplates:
+		return 4
+	case uint8(event.KindClient), uint8(event.KindFingerprint):
+		return 5
+	case uint8(event.KindAccount), uint8(event.KindRequestTemplate):
+		return 1
+	default:
+	}
+	return 24
+}
