@@ -256,16 +256,16 @@ func (c *Claims) Write(w io.Writer) error {
 	return p.err
 }
 
-// BoundRuns are clean runs of one split that give about so many sessions over
+// BoundRuns are clean runs of one split that give at least so many sessions over
 // the three populations, after two days of learning: quiet days with releases,
 // sales and outages left to the other suites.
 func BoundRuns(split scenario.Split, sessions int) ([]Run, error) {
-	// A person makes 1.15 sessions a day, stale clients and extensions counted.
+	// A person makes 0.96 sessions a day, stale clients and extensions counted.
 	size := 1500
 	if sessions >= 300000 {
 		size = 11000
 	}
-	perDay := size * 11 / 10
+	perDay := size * 9 / 10
 	days := 2 + max(2, (sessions/3+perDay-1)/perDay)
 	var runs []Run
 	for i, v := range []people.Variant{people.Normal, people.Shifted, people.Hostile} {
