@@ -209,14 +209,16 @@ func TestLedgerUnderOverload(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
-			waitFor(t, "overload", func() bool { // in bursts, each faster than the log
-				for i := range 500 {
+			burst := 500
+			waitFor(t, "overload", func() bool { // in bursts, each larger, until the log is slower
+				for i := range burst {
 					p.Emit(testEvent(fmt.Sprintf("s%d", g), i))
 				}
 				huge := testEvent("s1", 0)
 				huge.Path = string(make([]byte, wire.MaxEventBytes+1))
 				p.Emit(huge)
-				emitted.Add(501)
+				emitted.Add(uint64(burst) + 1)
+				burst = min(2*burst, 64_000)
 				balanced(t, p.Ledger())
 				return enough()
 			})
