@@ -235,9 +235,6 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	e.now = in.Sec
 	e.layer.Prepare(in)
 	e.ahead += s.routes.Touch(in.Path)
-	if !in.Asset {
-		e.ahead += e.attacks.Touch(in.Site.Key, in.Session)
-	}
 	in.Exempt = in.Exempt || s.exempt(ev, in.Now)
 	e.request(in)
 	in.Resolution = e.resolver.Resolve(&e.req)

@@ -177,13 +177,6 @@ func (t *Table) put(s *Sighting, k kind, v uint64, u unit) {
 	row.Val = u
 }
 
-// Touch reads what is known of a visit well before See needs it: see
-// sketch.Table.Touch.
-func (t *Table) Touch(site, visit uint64) uint64 {
-	s := Sighting{Site: site}
-	return t.units.Touch(s.key(ofVisit, visit))
-}
-
 // See folds one request in and returns the name of the attack that its visit belongs
 // to, 0 for none, and the weight of that.
 func (t *Table) See(s *Sighting) (name uint64, weight int32) {
