@@ -173,9 +173,7 @@ type Resolver struct {
 	OnMerge   func(into, from uint32)
 	OnRecycle func(actor uint32)
 
-	// scratch of the running event; ahead keeps reads ahead of their use: see
-	// sketch.Table.Touch.
-	ahead      uint64
+	// scratch of the running event
 	rows       [NumTypes]*row
 	keys       [NumTypes]uint64
 	candidates [NumTypes]candidate
@@ -282,32 +280,20 @@ func typed(site uint16, t Type, v uint64) uint64 {
 	return sketch.Mix(v+uint64(t+1)*0x9e3779b97f4a7c15+uint64(site)*0xd6e8feb86659fd93) | 1
 }
 
-// seek names the identifiers that a request carries and reads where they are.
-func (r *Resolver) seek(q *Request) {
-	r.keys = [NumTypes]uint64{}
-	for t, v := range [...]uint64{
-		Session: q.Session, Device: q.Device, Client: q.Client, Joint: q.Joint, Fingerprint: q.Fingerprint, Template: q.Template, Object: q.Object,
-	} {
-		if v != 0 {
-			r.keys[t] = typed(q.Site, Type(t), v)
-			r.ahead += r.ids.Touch(r.keys[t])
-		}
-	}
-}
-
-// load loads the identifier of a type, if there is one, into the scratch.
-func (r *Resolver) load(q *Request, t Type) {
-	k := r.keys[t]
-	if r.rows[t] = nil; k == 0 {
+// row loads the identifier of a type into the scratch.
+func (r *Resolver) load(q *Request, t Type, v uint64) {
+	r.rows[t], r.keys[t] = nil, 0
+	if v == 0 {
 		return
 	}
+	k := typed(q.Site, t, v)
 	// Seen is when the value was last used, which the weights need: Get would
 	// overwrite it, so it is set when the event is settled.
 	row := r.ids.Find(k)
 	if row == nil {
 		row, _ = r.ids.Get(k, q.Now)
 	}
-	r.rows[t] = row
+	r.rows[t], r.keys[t] = row, k
 }
 
 func epochOf(now uint32) uint8 { return uint8(now / epochSeconds) }
@@ -328,11 +314,14 @@ func (r *Resolver) Resolve(q *Request) Resolution {
 	if s.epoch != epoch {
 		s.epoch, s.before, s.owners = epoch, s.owners, [2048]uint64{}
 	}
-	r.seek(q)
-	fam := r.account(q)
-	for t := range NumTypes {
-		r.load(q, t)
-	}
+	r.load(q, Session, q.Session)
+	r.load(q, Device, q.Device)
+	r.load(q, Client, q.Client)
+	r.load(q, Joint, q.Joint)
+	r.load(q, Fingerprint, q.Fingerprint)
+	r.load(q, Template, q.Template)
+	fam := r.loadAccount(q)
+	r.load(q, Object, q.Object)
 
 	r.count = 0
 	for t := range NumTypes {
@@ -394,9 +383,10 @@ func (q *Request) gap() uint32 {
 	return sessionGap
 }
 
-// account names the account as Owned or Target, and finds its history.
-func (r *Resolver) account(q *Request) Familiarity {
-	r.acct = nil
+// loadAccount loads the account as Owned or Target, and its history.
+func (r *Resolver) loadAccount(q *Request) Familiarity {
+	r.rows[Owned], r.rows[Target], r.acct = nil, nil, nil
+	r.keys[Owned], r.keys[Target] = 0, 0
 	claimed := q.Claimed
 	if claimed == 0 {
 		claimed = q.Account
@@ -410,9 +400,9 @@ func (r *Resolver) account(q *Request) Familiarity {
 	case q.Claimed == 0 && fam == Unfamiliar:
 		// Logged in somewhere new: it may be the owner or a thief.
 	case q.Claimed == 0 || q.Claimed == q.Account || fam == Familiar:
-		r.keys[Owned] = typed(q.Site, Owned, claimed)
+		r.load(q, Owned, claimed)
 	default:
-		r.keys[Target] = typed(q.Site, Target, claimed)
+		r.load(q, Target, claimed)
 	}
 	return fam
 }
