@@ -129,8 +129,6 @@ type Engine struct {
 	req actor.Request
 	out []verdict.Verdict
 	now uint32
-	// ahead keeps reads ahead of their use: see sketch.Table.Touch.
-	ahead uint64
 	// text is where the strings of verdicts are built.
 	text text
 }
@@ -234,7 +232,6 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	in.Sec = uint32(in.Now / 1e9)
 	e.now = in.Sec
 	e.layer.Prepare(in)
-	e.ahead += s.routes.Touch(in.Path)
 	in.Exempt = in.Exempt || s.exempt(ev, in.Now)
 	e.request(in)
 	in.Resolution = e.resolver.Resolve(&e.req)

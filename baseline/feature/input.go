@@ -97,8 +97,6 @@ type Input struct {
 	ByActor, ByObject, ByGroup, ByTool         *Stats
 	ActorStep, ObjectStep, GroupStep, ToolStep Step
 
-	// ahead keeps reads ahead of their use: see sketch.Table.Touch.
-	ahead uint64
 	// bits are the event's values in the counters of all rows.
 	bits struct{ client, print, session, object, user, secret sketch.Distinct }
 }

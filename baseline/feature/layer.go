@@ -141,11 +141,6 @@ func (l *Layer) Prepare(in *Input) {
 	}
 	in.Route = routeHash(e)
 	in.choose()
-	// What does not depend on who it is can be on its way while that is found.
-	in.ahead += l.paths.Touch(sketch.Join(in.Site.Key, in.Path) | 1)
-	if in.Object != 0 {
-		in.ahead += l.stats.Touch(statsKey(SubjectObject, sketch.Join(in.Site.Key, in.Object), in.Role))
-	}
 }
 
 // rotates says that a log's address is one client that changes its user agent:
@@ -179,9 +174,6 @@ func (l *Layer) rotates(in *Input, client uint64) bool {
 func (l *Layer) Observe(in *Input) {
 	in.Identity = l.Resolver.Get(in.Actor)
 	in.Conduct = l.Conduct(in.Actor)
-	if in.Role != event.RoleNone {
-		in.ahead += l.stats.Touch(statsKey(SubjectActor, in.Identity.ID, in.Role))
-	}
 	in.Gap = -1
 	if in.Conduct.Requests > 0 {
 		in.Gap = int64(int32(in.Milli - in.Conduct.LastMilli))

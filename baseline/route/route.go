@@ -209,10 +209,6 @@ func (l *Learner) Observe(o Observation) Match {
 	return m
 }
 
-// Touch reads what is remembered of a path well before Observe needs it: see
-// sketch.Table.Touch.
-func (l *Learner) Touch(hash uint64) uint64 { return l.cache[hash&uint64(len(l.cache)-1)].hash }
-
 // Lookup returns the template of a path without learning from it.
 func (l *Learner) Lookup(path string) (template string, known bool) {
 	n, known := l.walk(cutPath(path), false)

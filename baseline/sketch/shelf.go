@@ -22,9 +22,6 @@ func (s *Shelf[V]) Find(key uint64) *V {
 	return nil
 }
 
-// Touch is Table.Touch for the place of key.
-func (s *Shelf[V]) Touch(key uint64) uint64 { return s.index.Touch(key) }
-
 // Use is Find, counting as use.
 func (s *Shelf[V]) Use(key uint64, now uint32) *V {
 	at := s.index.FindAt(key)

@@ -49,11 +49,6 @@ func (t *Table[V]) FindAt(key uint64) int {
 	return -1
 }
 
-// Touch reads where key's row is or would be, well before it is needed: what lies
-// in memory takes long to come, and other work goes on meanwhile. The result means
-// nothing; whoever keeps it keeps the read from being left out.
-func (t *Table[V]) Touch(key uint64) uint64 { return t.rows.rows[t.set(key)].Key }
-
 // Find returns the row of key, or nil. It does not touch Seen.
 func (t *Table[V]) Find(key uint64) *Row[V] {
 	if at := t.FindAt(key); at >= 0 {
