@@ -3,6 +3,7 @@ package actor
 import (
 	"math/bits"
 	"slices"
+	"unsafe"
 
 	"github.com/weirproject/weir/baseline/sketch"
 )
@@ -171,8 +172,8 @@ func (r *Resolver) place(q *Request, rec *account, known bool) {
 	rec.place(addresses, Joint, q.Joint)
 }
 
-// old is how long an address with a program must have been on the site to be a
-// customer's, in seconds.
+// old is how long a device, or an address with a program, must have been on the site to
+// be a customer's, in seconds.
 const old = 86400
 
 // retry remembers an old place that an account was tried from in vain: its owner's
@@ -189,8 +190,8 @@ func (r *Resolver) retry(q *Request) {
 	rec.place(elsewhere, Joint, q.Joint)
 }
 
-// company of accounts that have proved themselves from one address with one program,
-// of eight that are told apart, makes a common place: a public terminal, an office.
+// several accounts, of eight that are told apart, that have proved themselves from one
+// address with one program make a common place: a public terminal, an office.
 const several = 4
 
 // meet counts an account that has proved itself at the request's place.
@@ -228,7 +229,7 @@ func (r *Resolver) Commons(site uint16, f func(joint uint64)) {
 // browser of an account's owner counts as that owner, not once more.
 func (r *Resolver) vouch(q *Request, a *Actor) {
 	for _, t := range [...]Type{Device, Session} {
-		if row := r.row(t); row != nil && (t == Device || !q.SessionGuessed) && q.Now-min(q.Now, row.First) > 86400 {
+		if row := r.row(t); row != nil && (t == Device || !q.SessionGuessed) && q.Now-min(q.Now, row.First) > old {
 			owner, since := a.Own, row.First
 			if owner == 0 {
 				owner = row.Key
@@ -383,7 +384,7 @@ func (r *Resolver) Population(site uint16) (actors, owners uint64) {
 
 // Bytes is the memory of the tables.
 func (r *Resolver) Bytes() int {
-	return r.ids.Bytes() + r.accounts.Bytes() + r.homes.Bytes() + r.arena.Bytes() + r.large.Bytes() + len(r.sites)*32816
+	return r.ids.Bytes() + r.accounts.Bytes() + r.homes.Bytes() + r.arena.Bytes() + r.large.Bytes() + len(r.sites)*int(unsafe.Sizeof(siteState{}))
 }
 
 // Cut adds the resolver to a cut, but for its sites.
