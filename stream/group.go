@@ -98,8 +98,8 @@ func (g *Group) options() []kgo.Opt {
 		kgo.RebalanceTimeout(g.cfg.StopTimeout + 2*time.Second),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		// The broker answers as soon as there is a byte; the wait only spares idle
-		// requests. What one fetch brings grows fourfold when it is decompressed: more
-		// than 1 MiB would drive the engine's tables out of the processor's cache.
+		// requests. What one fetch brings of a partition grows fourfold when it is
+		// decompressed, and waits in memory for the engine.
 		kgo.FetchMaxWait(time.Second), kgo.FetchMinBytes(1), kgo.FetchMaxBytes(16 << 20), kgo.FetchMaxPartitionBytes(1 << 20),
 		kgo.OnOffsetsFetched(g.offsetsFetched), kgo.AdjustFetchOffsetsFn(g.assign),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, lost map[string][]int32) {
