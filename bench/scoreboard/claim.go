@@ -11,7 +11,6 @@ import (
 
 	"gonum.org/v1/gonum/mathext"
 
-	"github.com/weirproject/weir/baseline"
 	"github.com/weirproject/weir/bench/traffic"
 	"github.com/weirproject/weir/bench/traffic/people"
 	"github.com/weirproject/weir/bench/traffic/scenario"
@@ -91,22 +90,22 @@ func (c *Claims) Play(r Run) error {
 	}
 	l.OnDecision = func(d *verdict.Decision, ev *event.Event, tag any) {
 		if ev.Flags&event.FlagTeach == 0 {
-			c.add(r, l.engine, d, tag.(*traffic.Label), ev.Time)
+			c.add(l, d, tag.(*traffic.Label), ev.Time)
 		}
 	}
 	if err := play(r.Config, sink); err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
 	l.Finish()
-	c.sweep(r, l.engine, math.MaxInt64)
+	c.sweep(l, math.MaxInt64)
 	clear(c.verdicts)
 	c.swept = 0
 	return nil
 }
 
-func (c *Claims) add(r Run, e *baseline.Engine, d *verdict.Decision, l *traffic.Label, at int64) {
+func (c *Claims) add(line *Line, d *verdict.Decision, l *traffic.Label, at int64) {
 	if at-c.swept > sweepEvery {
-		c.sweep(r, e, at)
+		c.sweep(line, at)
 	}
 	key := string(l.Class) + l.Who + "/" + strconv.Itoa(l.Session)
 	s := c.open[key]
@@ -128,7 +127,7 @@ func (c *Claims) add(r Run, e *baseline.Engine, d *verdict.Decision, l *traffic.
 
 // sweep closes the sessions that have been idle for long, against the claims of
 // now.
-func (c *Claims) sweep(r Run, e *baseline.Engine, now int64) {
+func (c *Claims) sweep(l *Line, now int64) {
 	c.swept = now
 	sessions, stale := 0, 0
 	for key, s := range c.open {
@@ -155,12 +154,12 @@ func (c *Claims) sweep(r Run, e *baseline.Engine, now int64) {
 	}
 	c.Sessions += sessions
 	c.Stale += stale
-	for _, f := range e.Facts() {
+	for _, f := range l.engine.Facts() {
 		for _, a := range claimed {
 			if a > f.Strongest {
 				continue
 			}
-			bound, kind := e.Bound(r.siteName(), f.Threat, a)
+			bound, kind := l.engine.Bound(l.site, f.Threat, a)
 			x := c.row(claim{f.Threat, a, kind})
 			x.sessions += sessions
 			x.stale += stale

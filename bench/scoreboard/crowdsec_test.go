@@ -60,7 +60,7 @@ func accused(t *testing.T, path string) map[string]string {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	l, err := NewLine("log", nil)
+	l, err := NewLine("log", "")
 	if err != nil {
 		t.Fatal(err)
 	}

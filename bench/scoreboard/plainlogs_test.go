@@ -96,7 +96,7 @@ func recording(t *testing.T, path, class string) []line {
 // play runs lines as a site's first ones, and counts by address.
 func play(t *testing.T, all []line) *Sources {
 	t.Helper()
-	l, err := NewLine("log", nil)
+	l, err := NewLine("log", "")
 	if err != nil {
 		t.Fatal(err)
 	}

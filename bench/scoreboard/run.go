@@ -18,6 +18,7 @@ import (
 // (CONTRACTS.md section 6): an exchange is decided at its time by the verdicts
 // published before, and observed when its answer has ended.
 type Line struct {
+	site      string
 	extractor *flow.Extractor
 	engine    *baseline.Engine
 	decider   *enforcer.Enforcer
@@ -46,15 +47,15 @@ type open struct {
 	order    int64
 }
 
-// NewLine makes a line of one site; flows is its map in YAML, nil without one.
-func NewLine(site string, flows []byte) (*Line, error) {
+// NewLine makes a line of one site; flows is its map in YAML, "" without one.
+func NewLine(site, flows string) (*Line, error) {
 	keys, err := flow.NewKeyring(flow.PublicKey)
 	if err != nil {
 		return nil, err
 	}
 	s := flow.Site{Name: site, Hosts: []string{"*"}}
-	if flows != nil {
-		if s.Map, err = flowMap(flows); err != nil {
+	if flows != "" {
+		if s.Map, err = flowMap([]byte(flows)); err != nil {
 			return nil, fmt.Errorf("site %s: %w", site, err)
 		}
 	}
@@ -66,7 +67,7 @@ func NewLine(site string, flows []byte) (*Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Line{extractor: x, engine: baseline.New(baseline.Config{}), decider: d}, nil
+	return &Line{site: site, extractor: x, engine: baseline.New(baseline.Config{}), decider: d}, nil
 }
 
 // Engine is the line's engine.

@@ -17,8 +17,9 @@ import (
 // Run is one scenario on one site.
 type Run struct {
 	Name string
-	// Site is "shop" (exchanges and flow map), "shop-log" (the same traffic as
-	// an access log, no map) or "blog" (an access log).
+	// Site is "shop", "tickets", "forum", "wallet" (exchanges and flow map), each
+	// with "-log" (the same traffic as an access log, no map), or "blog" (an
+	// access log).
 	Site   string
 	Config scenario.Config
 	// LearnDays only teach.
@@ -58,35 +59,33 @@ func (r Run) Play(t *Tally, o Options) error {
 	return nil
 }
 
-// siteName is what the run's site is called.
-func (r Run) siteName() string {
-	if r.Site == "blog" {
-		return "blog"
+// log says that the run's site is known by an access log only.
+func (r Run) log() bool { return r.Site == "blog" || strings.HasSuffix(r.Site, "-log") }
+
+// site is what is played; of a log there is no flow map.
+func (r Run) site() (scenario.Site, error) {
+	s, err := scenario.Named(strings.TrimSuffix(r.Site, "-log"))
+	if r.log() {
+		s.Flows = ""
 	}
-	return "shop"
+	return s, err
 }
 
 // line makes the run's site, and says how it is played.
 func (r Run) line() (*Line, func(scenario.Config, traffic.Sink) error, error) {
-	flows, play := []byte(traffic.ShopFlows), scenario.Shop
-	switch r.Site {
-	case "shop":
-	case "shop-log":
-		flows = nil
-	case "blog":
-		flows, play = nil, scenario.Blog
-	default:
-		return nil, nil, fmt.Errorf("site %q is not known, want shop, shop-log or blog", r.Site)
-	}
-	l, err := NewLine(r.siteName(), flows)
+	s, err := r.site()
 	if err != nil {
 		return nil, nil, err
 	}
-	l.Log = r.Site != "shop"
+	l, err := NewLine(s.Name, s.Flows)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.Log = r.log()
 	if r.LearnDays > 0 {
 		l.LearnUntil = scenario.FirstDay(r.Config).UnixNano() + int64(r.LearnDays)*people.Day
 	}
-	return l, play, nil
+	return l, s.Play, nil
 }
 
 // PlayPeers runs one scenario past the peers, without weir.
@@ -133,15 +132,15 @@ func (l *Line) complain(w io.Writer) {
 	}
 }
 
-// Suite lists the runs of a name: "small" (CI), "dev", "validation", "test", with
+// Suite lists the runs of a name: "small" and "small-foreign" (CI), "dev", "validation", "test", with
 // populations of so many people (0: 8000).
 func Suite(name string, size int) ([]Run, error) {
 	if size == 0 {
 		size = 8000
 	}
-	split, ok := map[string]scenario.Split{"small": scenario.Development, "dev": scenario.Development, "validation": scenario.Validation, "test": scenario.Test}[name]
+	split, ok := map[string]scenario.Split{"small": scenario.Development, "small-foreign": scenario.Development, "dev": scenario.Development, "validation": scenario.Validation, "test": scenario.Test}[name]
 	if !ok {
-		return nil, fmt.Errorf("suite %q is not known, want small, dev, validation or test", name)
+		return nil, fmt.Errorf("suite %q is not known, want small, small-foreign, dev, validation or test", name)
 	}
 	var runs []Run
 	add := func(site, title string, n, size, days, learn int, variant people.Variant, attacks ...string) *Run {
@@ -149,7 +148,10 @@ func Suite(name string, size int) ([]Run, error) {
 		runs = append(runs, Run{Name: title, Site: site, LearnDays: learn, Config: scenario.Config{Seed: seed, People: size, Days: days, Variant: variant, Attacks: attacks}})
 		return &runs[len(runs)-1]
 	}
-	if name == "small" {
+	switch name {
+	case "small-foreign":
+		return smallForeign(split), nil
+	case "small":
 		add("shop", "plain", 1, 1500, 3, 2, people.Normal, "all:plain@2.1")
 		add("shop", "evasive", 2, 1500, 3, 2, people.Normal, "all:evasive@2.1x120")
 		add("blog", "blog", 3, 1500, 1, 0, people.Normal, "all")
@@ -178,7 +180,7 @@ func Suite(name string, size int) ([]Run, error) {
 	for i := range 20 {
 		add("shop", fmt.Sprintf("rotating-%d", i), 100+i, min(size, 3000), 4, 2, people.Normal, "OAT-008:rotating@3.3")
 	}
-	return runs, nil
+	return append(runs, foreignRuns(split, min(size, 2000))...), nil
 }
 
 // Prefix is the part of a run's name before its last dash: runs are tallied
@@ -202,8 +204,12 @@ func Report(w io.Writer, runs []Run, peers bool, o Options) error {
 	for _, r := range runs {
 		p := r.Prefix()
 		if sections[p] == nil {
-			sections[p] = &section{NewTally(), NewPeers()}
-			if r.Site != "shop" {
+			sections[p] = &section{tally: NewTally()}
+			// Peers are compared on the first simulator's sites.
+			if site, err := r.site(); err == nil && peers && !site.Foreign {
+				sections[p].peers = NewPeers()
+			}
+			if r.log() {
 				sections[p].tally.Sources = NewSources()
 			}
 			if strings.Contains(strings.Join(r.Config.Attacks, ","), ":hard") {
@@ -214,7 +220,7 @@ func Report(w io.Writer, runs []Run, peers bool, o Options) error {
 		if err := r.Play(sections[p].tally, o); err != nil {
 			return err
 		}
-		if peers {
+		if sections[p].peers != nil {
 			if err := r.PlayPeers(sections[p].peers); err != nil {
 				return err
 			}
@@ -229,7 +235,7 @@ func Report(w io.Writer, runs []Run, peers bool, o Options) error {
 		if err := s.tally.Write(w); err != nil {
 			return err
 		}
-		if peers {
+		if s.peers != nil {
 			if _, err := fmt.Fprintln(w); err != nil {
 				return err
 			}

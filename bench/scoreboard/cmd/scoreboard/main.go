@@ -167,7 +167,7 @@ func preface(w io.Writer, suite string, size int) error {
 	_, err := fmt.Fprintf(w, `# Scoreboard
 
 What the engine and the enforcer did with simulated traffic they were not tuned on: suite %q, seeds and populations of bench/traffic/scenario
-that no tuning run uses. Every figure is about this simulator; no labelled real traffic was available. Made by
+that no tuning run uses. Every figure is about two simulators; no labelled real traffic was available. Made by
 
     cd bench && go run ./scoreboard/cmd/scoreboard -suite %s -people %d -peers -out ../docs/scoreboard.md
 
@@ -178,6 +178,9 @@ first-day (no learning at all), rotating (400 log-ins, 12 accounts, 90 minutes, 
 access log without a map, no attack), blog (a site of which only an access log is known; the level is the attack's family),
 untrained and trained (the same campaigns without and with aged accounts of the attacker's), bound (what verdicts claim as
 false_positive_bound beside what happened on clean sessions; one claim in forty would fail by chance).
+Sections "foreign" are a second simulator's, written without reading the first one's people and bots (bench/traffic/foreign): tickets,
+forum and wallet (each of its sites with attacks of four levels, on the fifth day), first (plain attacks from the first hour on), quiet,
+sale, outage, release (five days without attacks), log (its first day as an access log without a map).
 Sections of access logs count by address too: a source is found once one of its requests was acted on, and a benign address is
 hit in the same way. Real tools in a real site's log are scored by TestRealTools in bench/scoreboard.
 `, suite, suite, size)

@@ -17,9 +17,9 @@ import (
 // drive sends a scenario to an ingress and plays the application behind it; it
 // prints, for each class of visitors, how many requests came through.
 func drive(c scenario.Config, site, target, origin string, speed float64) (err error) {
-	play := scenario.Shop
-	if site == "blog" {
-		play = scenario.Blog
+	s, err := scenario.Named(site)
+	if err != nil {
+		return err
 	}
 	l, err := traffic.NewLive(target, speed)
 	if err != nil {
@@ -53,7 +53,7 @@ func drive(c scenario.Config, site, target, origin string, speed float64) (err e
 			err = errors.Join(err, stopped)
 		}
 	}()
-	failed := errors.Join(play(c, l.Send), l.Wait())
+	failed := errors.Join(s.Play(c, l.Send), l.Wait())
 	var names []string
 	for name := range counts {
 		names = append(names, name)

@@ -36,13 +36,13 @@ func main() {
 
 func run(args []string) error {
 	fs := flag.NewFlagSet("traffic", flag.ContinueOnError)
-	site := fs.String("site", "shop", "shop (exchanges, flow map) or blog (access log only)")
+	site := fs.String("site", "shop", "shop, tickets, forum, wallet (exchanges, flow map) or blog (access log only)")
 	split := fs.String("split", "development", "development, validation or test: which family of seeds")
 	seed := fs.Int("seed", 1, "number of the seed within the split")
 	n := fs.Int("people", 4000, "size of the population; about half a session each per day")
 	days := fs.Int("days", 3, "days of traffic")
 	variant := fs.String("population", "normal", "normal, shifted or hostile")
-	attacks := fs.String("attacks", "", "comma separated THREAT:LEVEL[@DAYS][xATTEMPTS][+TRAINERS]; THREAT may be all, LEVEL is plain, evasive, hard or rotating")
+	attacks := fs.String("attacks", "", "comma separated THREAT:LEVEL[@DAYS][xATTEMPTS][+TRAINERS]; THREAT may be all, LEVEL is plain, evasive, hard or rotating; tickets, forum and wallet know all:LEVEL")
 	events := fs.String("events", "", "comma separated: flash, outage, slow, release (on the last day)")
 	logOnly := fs.Bool("log-only", false, "number the labels as a replay of the access log will: access.log:LINE")
 	out := fs.String("out", "", "directory to write to (this or -live is required)")
@@ -84,21 +84,19 @@ func run(args []string) error {
 }
 
 func write(c scenario.Config, site, out string, logOnly bool) error {
+	s, err := scenario.Named(site)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(out, 0o750); err != nil {
 		return err
 	}
 	w := &traffic.Writer{}
-	play := scenario.Shop
 	names := []string{"exchanges.ndjson", "access.log", "labels.ndjson"}
-	switch site {
-	case "shop":
-		if err := os.WriteFile(filepath.Join(out, "flows.yaml"), []byte(traffic.ShopFlows), 0o600); err != nil {
-			return err
-		}
-	case "blog":
-		play, logOnly, names[0] = scenario.Blog, true, ""
-	default:
-		return fmt.Errorf("site %q is not known, want shop or blog", site)
+	if s.Flows == "" {
+		logOnly, names[0] = true, ""
+	} else if err := os.WriteFile(filepath.Join(out, "flows.yaml"), []byte(s.Flows), 0o600); err != nil {
+		return err
 	}
 	if logOnly {
 		w.LogName = names[1]
@@ -124,7 +122,7 @@ func write(c scenario.Config, site, out string, logOnly bool) error {
 		}
 	}
 	begin := time.Now()
-	err := play(c, w.Write)
+	err = s.Play(c, w.Write)
 	for _, f := range done {
 		err = errors.Join(err, f())
 	}
