@@ -91,7 +91,8 @@ type Producer struct {
 	wake        chan struct{}
 	encoders    sync.Pool
 
-	lanes atomic.Pointer[[]*lane] // nil until the log has said how many
+	lanes  atomic.Pointer[[]*lane] // nil until the log has said how many
+	opened chan struct{}           // closed when lanes is set
 
 	mu     sync.Mutex
 	early  []*event.Event // until lanes is set
@@ -107,13 +108,13 @@ func NewProducer(cfg ProducerConfig, reg prometheus.Registerer) (*Producer, erro
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	var salt [8]byte
-	if _, err := rand.Read(salt[:]); err != nil {
-		return nil, fmt.Errorf("producer incarnation: %w", err)
+	incarnation, err := newIncarnation(cfg.Node)
+	if err != nil {
+		return nil, err
 	}
 	p := &Producer{
 		cfg: cfg.withDefaults(), ledger: newLedger(), wake: make(chan struct{}, 1), idle: make(chan struct{}),
-		incarnation: fmt.Sprintf("%.64s/%x/%s", cfg.Node, time.Now().Unix(), hex.EncodeToString(salt[:])),
+		opened: make(chan struct{}), incarnation: incarnation,
 	}
 	p.encoders.New = func() any { return wire.NewEncoder(wire.EncoderConfig{}) }
 	if reg != nil {
@@ -122,6 +123,15 @@ func NewProducer(cfg ProducerConfig, reg prometheus.Registerer) (*Producer, erro
 		}
 	}
 	return p, nil
+}
+
+// newIncarnation names a producer that never was before.
+func newIncarnation(node string) (string, error) {
+	var salt [8]byte
+	if _, err := rand.Read(salt[:]); err != nil {
+		return "", fmt.Errorf("producer incarnation: %w", err)
+	}
+	return fmt.Sprintf("%.64s/%x/%s", node, time.Now().Unix(), hex.EncodeToString(salt[:])), nil
 }
 
 // Ledger returns the account over all sources.
@@ -261,6 +271,7 @@ func (p *Producer) open(n int) {
 		p.place(lanes, ev, eventBytes(ev))
 	}
 	p.lanes.Store(&lanes)
+	close(p.opened)
 	p.mu.Unlock()
 	p.poke()
 }

@@ -95,6 +95,13 @@ func (c *capture) prepare(cfg *config.Loaded, data *lookupData) (put func(), err
 	}, nil
 }
 
+// event makes the event of an exchange that is over.
+func (c *capture) event(x *flow.Exchange, ev *event.Event) {
+	c.Begin(x, ev)
+	c.End(x, ev)
+	c.tag(ev)
+}
+
 // tag marks an allowlisted request, so that the engine accuses nobody of it.
 func (c *capture) tag(ev *event.Event) {
 	if c.tags.Load().Match(ev) != "" {

@@ -54,9 +54,8 @@ func Collect(ctx context.Context, env Env) error {
 	})
 }
 
-// collectLinger is how long events wait for others. Logs are looked at four times
-// a second, so that a burst of lines makes few records; each costs every part
-// that handles it.
+// collectLinger is how long captured events wait for others: each record costs
+// every part that handles it.
 const collectLinger = 10 * time.Millisecond
 
 type collecting struct {
@@ -147,9 +146,7 @@ func clamp(x *flow.Exchange) {
 func (c *collecting) take(x *flow.Exchange) {
 	ev := events.Get().(*event.Event) // the pool holds nothing else
 	defer events.Put(ev)
-	c.capture.Begin(x, ev)
-	c.capture.End(x, ev)
-	c.capture.tag(ev)
+	c.capture.event(x, ev)
 	c.events.Emit(ev)
 }
 

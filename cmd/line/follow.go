@@ -1,7 +1,6 @@
 package line
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +10,9 @@ import (
 	"path/filepath"
 
 	"github.com/weirproject/weir/collector/accesslog"
+	"github.com/weirproject/weir/stream"
+	"github.com/weirproject/weir/stream/event"
+	"github.com/weirproject/weir/stream/flow"
 )
 
 // deadLetterBytes bounds the sample of lines that could not be parsed.
@@ -45,14 +47,28 @@ func (c *collecting) openFollowers() error {
 		f.Follower, err = accesslog.NewFollower(accesslog.FollowConfig{
 			Path: path, Format: format, Site: l.Site, Node: node(c.Config), PositionFile: name + ".position",
 			DeadLetter: accesslog.NewDeadLetter(f.dead, deadLetterBytes), Log: c.Log,
-			Flush: func(ctx context.Context) error { return c.events.Flush(ctx) },
-		}, metrics, c.take)
+		}, metrics, &outlet{c.events.NewSequence(), c.capture})
 		if err != nil {
 			return fmt.Errorf("access log %s: %w", path, err)
 		}
 		c.logs = append(c.logs, f)
 	}
 	return nil
+}
+
+// outlet makes events of a log's exchanges. A log can be read again, so they are
+// sent as a sequence: each line is one event even when this process is killed.
+type outlet struct {
+	*stream.Sequence
+	capture *capture
+}
+
+// Take is accesslog.Outlet's.
+func (o *outlet) Take(x *flow.Exchange) (full bool) {
+	ev := events.Get().(*event.Event) // the pool holds nothing else
+	defer events.Put(ev)
+	o.capture.event(x, ev)
+	return o.Add(ev)
 }
 
 // describe says what becomes of the log; the error is why nothing does.
@@ -66,6 +82,9 @@ func (f *follower) describe() (string, error) {
 	}
 	_ = file.Close() // only looked at
 	text := "follows " + f.path
+	if n := f.Missed(); n > 0 {
+		text += fmt.Sprintf("; %d times a file was gone or cut off before it was read to its end, so that lines may be missing", n)
+	}
 	if info, err := os.Stat(f.dead); err == nil && info.Size() > 0 {
 		text += "; lines that could not be parsed are sampled in " + f.dead
 	}

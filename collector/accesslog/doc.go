@@ -4,12 +4,12 @@
 // JSON lines (nginx with escape=json, Caddy, Envoy) and weir's own exchange
 // format.
 //
-// It promises that a live log is read without a gap over rotation by rename, over
-// copytruncate (but for lines that are cut off between two looks) and over
-// restarts, from a position that is saved only after what was read has been
-// handed on; that each line is parsed, or counted with its reason and sampled
-// into a bounded dead-letter file; and that no line, however long or malformed,
-// stops it or costs more than a fixed amount of memory.
+// It promises that each line of a live log is delivered once, over rotation by
+// rename, over copytruncate and over restarts and kills, to an outlet that knows
+// a batch again (but for lines that are cut off, without a copy, between two
+// looks: that is counted); that each line is parsed, or counted with its reason
+// and sampled into a bounded dead-letter file; and that no line, however long or
+// malformed, stops it or costs more than a fixed amount of memory.
 //
 // An access log shows a fraction of an exchange: a few header fields in no known
 // order, no bodies, and no TLS handshake. Exchanges say so (HeadersKnown is

@@ -3,8 +3,11 @@ package accesslog
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -30,6 +33,7 @@ type rig struct {
 	got     []string // targets
 	ids     []string
 	last    flow.Exchange
+	outlet  outlet
 	stop    func()
 	n       int
 	ticks   int64
@@ -41,17 +45,70 @@ func newRig(t *testing.T) *rig {
 	reg := prometheus.NewRegistry()
 	r := &rig{t: t, reg: reg, metrics: NewMetrics(reg)}
 	r.cfg = FollowConfig{Path: filepath.Join(dir, "access.log"), PositionFile: filepath.Join(dir, "position"), FromStart: true}
+	r.outlet = outlet{r: r, taken: map[string]bool{}}
 	return r
 }
 
-// start runs a follower until stop; kill (a closed process) saves nothing.
+// outlet is a log at the other end, which takes a batch once however often it is
+// delivered under one announcement.
+type outlet struct {
+	r       *rig
+	batch   []flow.Exchange
+	repeat  []byte
+	note    string
+	notes   int
+	taken   map[string]bool
+	deliver func(take func()) error
+}
+
+var errKilled = errors.New("killed")
+
+func (o *outlet) Open(_ context.Context, note []byte) error {
+	o.repeat = note
+	return nil
+}
+
+func (o *outlet) Take(x *flow.Exchange) bool {
+	o.batch = append(o.batch, *x)
+	return len(o.batch) == 7
+}
+
+func (o *outlet) Announce() ([]byte, error) {
+	var old struct{ N, Count int }
+	if json.Unmarshal(o.repeat, &old) == nil && old.Count == len(o.batch) {
+		o.note = string(o.repeat)
+	} else {
+		o.notes++
+		o.note = fmt.Sprintf(`{"N":%d,"Count":%d}`, o.notes, len(o.batch))
+	}
+	o.repeat = nil
+	return []byte(o.note), nil
+}
+
+func (o *outlet) Deliver(context.Context) error {
+	take := func() {
+		for _, x := range o.batch {
+			if !o.taken[o.note] {
+				o.r.got = append(o.r.got, x.Target)
+				o.r.ids = append(o.r.ids, x.ID)
+				o.r.last = x
+			}
+		}
+		o.taken[o.note] = true
+		o.batch = nil
+	}
+	if o.deliver != nil {
+		return o.deliver(take)
+	}
+	take()
+	return nil
+}
+
+// start runs a follower until stop.
 func (r *rig) start() {
 	r.t.Helper()
-	f, err := NewFollower(r.cfg, r.metrics, func(x *flow.Exchange) {
-		r.got = append(r.got, x.Target)
-		r.ids = append(r.ids, x.ID)
-		r.last = *x
-	})
+	r.outlet.batch = nil
+	f, err := NewFollower(r.cfg, r.metrics, &r.outlet)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -61,7 +118,7 @@ func (r *rig) start() {
 	r.stop = func() {
 		r.t.Helper()
 		cancel()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, errKilled) {
 			r.t.Errorf("run: %v", err)
 		}
 	}
@@ -117,15 +174,22 @@ func (r *rig) touch(suffix string) {
 	}
 }
 
-// want checks that exactly the lines up to n arrived, once and in order.
+// want checks that exactly the lines up to n arrived, once; those of one file do
+// so in order.
 func (r *rig) want(n int) {
 	r.t.Helper()
-	want := make([]string, n)
-	for i := range want {
-		want[i] = fmt.Sprint("/", i+1)
+	counts := make([]int, n+1)
+	for _, target := range r.got {
+		var i int
+		if _, err := fmt.Sscanf(target, "/%d", &i); err != nil || i < 1 || i > n {
+			r.t.Fatalf("got %q, want /1 to /%d", target, n)
+		}
+		counts[i]++
 	}
-	if !slices.Equal(r.got, want) {
-		r.t.Fatalf("got %d lines %v, want %d", len(r.got), brief20(r.got), n)
+	for i, times := range counts[1:] {
+		if times != 1 {
+			r.t.Fatalf("line %d came %d times; got %d lines %v, want %d", i+1, times, len(r.got), brief20(r.got), n)
+		}
 	}
 	ids := slices.Clone(r.ids)
 	slices.Sort(ids)
@@ -315,23 +379,116 @@ func TestReusedInodeIsANewFile(t *testing.T) {
 	})
 }
 
-func TestACrashRepeatsLinesUnderTheSameIDs(t *testing.T) {
+// positionFiles reads what a process that is killed now leaves.
+func (r *rig) positionFiles() map[string][]byte {
+	r.t.Helper()
+	out := map[string][]byte{}
+	for _, file := range []string{r.cfg.PositionFile, batchFile(r.cfg.PositionFile)} {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.t.Fatal(err)
+		}
+		out[file] = b
+	}
+	return out
+}
+
+func (r *rig) restore(files map[string][]byte) {
+	r.t.Helper()
+	for file, b := range files {
+		if b == nil {
+			_ = os.Remove(file) // it may not be there
+		} else if err := os.WriteFile(file, b, 0o600); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// kill ends the follower without its last save.
+func (r *rig) kill() {
+	r.t.Helper()
+	left := r.positionFiles()
+	r.stop()
+	r.restore(left)
+}
+
+func TestAKillRepeatsNoLine(t *testing.T) {
+	for name, c := range map[string]struct {
+		arrives bool // before the process is killed
+		move    func(r *rig)
+	}{
+		"before the batch arrived":              {false, func(*rig) {}},
+		"after the batch arrived":               {true, func(*rig) {}},
+		"after it, then rotated":                {true, func(r *rig) { r.rename(".1"); r.append(3) }},
+		"after it, then copied and cut":         {true, func(r *rig) { r.copyTruncate(); r.append(3) }},
+		"before it, then rotated":               {false, func(r *rig) { r.rename(".1"); r.append(3) }},
+		"before it, then rotated twice":         {false, func(r *rig) { r.rename(".2"); r.append(3); r.rename(".1"); r.append(1) }},
+		"after it, with more lines than before": {true, func(r *rig) { r.append(40) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.append(3)
+				r.start()
+				r.append(2)
+				r.settle()
+				r.outlet.deliver = func(take func()) error {
+					if c.arrives {
+						take()
+					}
+					return errKilled
+				}
+				r.append(17)
+				r.settle()
+				r.kill()
+				r.outlet.deliver = nil
+				c.move(r)
+				r.start()
+				r.append(1)
+				r.settle()
+				r.want(r.n)
+				r.stop()
+				r.start()
+				r.stop()
+				r.want(r.n)
+				if n := r.changes("missed"); n != 0 {
+					t.Errorf("missed %v", n)
+				}
+			})
+		})
+	}
+}
+
+func TestALogThatIsBornWhileAwayIsReadWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.FromStart = false
+		r.start()
+		r.stop()
+		r.append(3)
+		r.start()
+		r.want(3)
+		r.kill() // at once, before anything else was saved
+		r.append(2)
+		r.start()
+		r.want(5)
+		r.stop()
+	})
+}
+
+func TestAPowerLossRepeatsUnderTheSameIDs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.append(3)
 		r.start()
 		r.stop()
-		saved, err := os.ReadFile(r.cfg.PositionFile)
-		if err != nil {
-			t.Fatal(err)
-		}
+		saved := r.positionFiles()
+		saved[batchFile(r.cfg.PositionFile)] = nil
 		r.append(4)
 		r.start()
 		r.stop()
-		if err := os.WriteFile(r.cfg.PositionFile, saved, 0o600); err != nil { // as if it had crashed
-			t.Fatal(err)
-		}
 		first := slices.Clone(r.ids)
+		r.restore(saved)
 		r.start()
 		r.stop()
 		if len(r.ids) != 11 || !slices.Equal(r.ids[7:], first[3:]) {
@@ -340,33 +497,168 @@ func TestACrashRepeatsLinesUnderTheSameIDs(t *testing.T) {
 	})
 }
 
+func TestABatchThatChangedIsNoRepeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.append(5) // more than identifies the file
+		r.start()
+		r.outlet.deliver = func(take func()) error { take(); return errKilled }
+		r.append(4)
+		r.settle()
+		r.kill()
+		r.outlet.deliver = nil
+		// The file's rest was rewritten: what stands there now has not arrived.
+		text, err := os.ReadFile(r.cfg.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.SplitAfter(string(text), "\n")
+		head := strings.Join(lines[:5], "")
+		other := head + strings.Repeat("-", len(text)-len(head)-len(lines[0])-1) + "\n" + lines[0]
+		if err := os.WriteFile(r.cfg.Path, []byte(other), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.stop()
+		if n := len(r.got); n != 10 || r.got[9] != "/1" {
+			t.Errorf("got %v", r.got)
+		}
+	})
+}
+
+func TestPositionOfTheLastVersionIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.append(5)
+		r.start()
+		r.stop()
+		var now struct {
+			Files []map[string]any `json:"files"`
+		}
+		if err := json.Unmarshal(r.positionFiles()[r.cfg.PositionFile], &now); err != nil || len(now.Files) != 1 {
+			t.Fatal(now, err)
+		}
+		one := now.Files[0]
+		one["version"], one["path"] = 1, r.cfg.Path
+		b, err := json.Marshal(one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.restore(map[string][]byte{r.cfg.PositionFile: b, batchFile(r.cfg.PositionFile): nil})
+		r.append(2)
+		r.start()
+		r.want(7)
+		r.stop()
+		for _, bad := range []string{"", "{", `{"version":3}`, `{"version":2,"path":"x","files":[{"offset":-1}]}`,
+			`{"version":2,"path":"x","files":[],"announced":{"file":0}}`} {
+			r.restore(map[string][]byte{r.cfg.PositionFile: []byte(bad)})
+			f, err := NewFollower(r.cfg, nil, &r.outlet)
+			if err == nil {
+				err = f.Run(t.Context())
+			}
+			if err == nil || !strings.Contains(err.Error(), "remove it to start at the log's end") {
+				t.Errorf("%q: %v", bad, err)
+			}
+		}
+	})
+}
+
 func TestPositionWaitsForTheHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		var flushes atomic.Int64
 		var works atomic.Bool
-		r.cfg.Flush = func(context.Context) error {
-			flushes.Add(1)
-			if !works.Load() {
-				return errors.New("log is away")
+		tries := 0
+		r.outlet.deliver = func(take func()) error {
+			for tries++; !works.Load(); {
+				time.Sleep(time.Second) //nolint:forbidigo // fake time inside a synctest bubble
 			}
+			take()
 			return nil
 		}
 		r.append(3)
 		r.start()
-		if _, err := os.Stat(r.cfg.PositionFile); err == nil || flushes.Load() == 0 {
-			t.Errorf("position saved after %d failed hand-overs", flushes.Load())
+		offset := func() int64 {
+			p, known, err := loadPositions(r.cfg.PositionFile, r.cfg.Path)
+			if err != nil || !known || len(p.Files) != 1 {
+				t.Fatal(p, known, err)
+			}
+			return p.Files[0].Offset
+		}
+		if offset() != 0 || tries != 1 {
+			t.Errorf("position %d while the log is away, %d deliveries", offset(), tries)
 		}
 		works.Store(true)
 		r.settle()
-		if _, err := os.Stat(r.cfg.PositionFile); err != nil {
-			t.Error(err)
+		if offset() == 0 || len(r.got) != 3 {
+			t.Errorf("position %d, lines %v", offset(), r.got)
 		}
-		n := flushes.Load()
+		saved := r.positionFiles()
 		r.settle()
-		if flushes.Load() != n {
+		if !maps.EqualFunc(saved, r.positionFiles(), bytes.Equal) {
 			t.Error("an idle log is saved again and again")
 		}
+		r.stop()
+	})
+}
+
+// TestAFileIsReadWhileTheOldOneIsDrained: the new file is cut off, and its copy
+// overwritten, before the old one's time is over.
+func TestAFileIsReadWhileTheOldOneIsDrained(t *testing.T) {
+	look := func() {
+		time.Sleep(300 * time.Millisecond) //nolint:forbidigo // fake time inside a synctest bubble
+		synctest.Wait()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.append(3)
+		r.start()
+		r.rename("-1")
+		r.append(2)
+		look()
+		r.copyTruncate()
+		r.append(2)
+		look()
+		r.write(r.cfg.Path+"-1", r.lines(1))                                        // its server has not let go yet
+		if err := os.WriteFile(r.cfg.Path, []byte(r.lines(2)), 0o600); err != nil { // cut without a copy
+			t.Fatal(err)
+		}
+		look()
+		if err := os.Remove(r.cfg.Path + "-1"); err != nil {
+			t.Fatal(err)
+		}
+		r.kill()
+		r.start()
+		r.append(1)
+		r.settle()
+		r.want(11)
+		if r.changes("missed") == 0 {
+			t.Error("nobody said that a file was cut off without a copy")
+		}
+		r.stop()
+	})
+}
+
+func TestFilesBesideTheLogAreLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.append(3)
+		r.start()
+		text, err := os.ReadFile(r.cfg.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.write(r.cfg.Path+".2026-01-01", string(text)) // somebody's copy
+		other := strings.ReplaceAll(r.lines(2), "/", "/other")
+		r.n -= 2
+		r.write(r.cfg.Path+".json", other) // another log
+		r.write(r.cfg.Path+"2", "")
+		r.rename(".1")
+		r.touch("2")
+		r.write(r.cfg.Path, "")
+		r.settle()
+		r.append(2)
+		r.settle()
+		r.want(5)
 		r.stop()
 	})
 }
@@ -428,27 +720,34 @@ func TestTimesFarFromNowAreClamped(t *testing.T) {
 // TestAnyOrderOfWritesRotationsAndRestarts checks the whole promise: each line
 // once and in order.
 func TestAnyOrderOfWritesRotationsAndRestarts(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(16) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 7))
 			r := newRig(t)
 			r.append(1)
 			r.start()
-			running, total := true, 0
+			running, dead, total := true, false, 0
 			toggle := func() {
-				if running {
-					r.stop()
-				} else {
+				switch {
+				case !running:
+					r.outlet.deliver, dead = nil, false
 					r.start()
+				case rnd.IntN(2) == 0:
+					r.stop()
+				default:
+					r.kill()
 				}
 				running = !running
 			}
 			for range 60 {
-				switch rnd.IntN(8) {
+				switch rnd.IntN(9) {
 				case 0:
 					r.copyTruncate()
 					r.append(1)
 					r.settle()
+					if dead {
+						toggle()
+					}
 					if !running { // only the newest copy is kept, so look before the next
 						toggle()
 					}
@@ -460,14 +759,23 @@ func TestAnyOrderOfWritesRotationsAndRestarts(t *testing.T) {
 					toggle()
 				case 3:
 					r.settle()
+				case 4: // the next batch is the last, whether it arrives or not
+					arrives := rnd.IntN(2) == 0
+					r.outlet.deliver = func(take func()) error {
+						if arrives {
+							take()
+						}
+						dead = true
+						return errKilled
+					}
 				default:
 					r.append(rnd.IntN(20))
 				}
 			}
-			if !running {
+			if running {
 				toggle()
 			}
-			r.settle()
+			toggle()
 			r.settle()
 			r.want(r.n)
 			r.stop()

@@ -11,33 +11,83 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// position is where reading of a log stands. A file is known by its inode and by
-// the hash of its first bytes, since inodes are given again.
+// position is where reading of one file stands. A file is known by its inode and
+// by the hash of its first bytes, since inodes are given again.
 type position struct {
-	Version int    `json:"version"`
-	Path    string `json:"path"`
-	Inode   uint64 `json:"inode"`
-	Offset  int64  `json:"offset"`
+	Inode  uint64 `json:"inode"`
+	Offset int64  `json:"offset"`
 	// Head is the hash of the first HeadBytes bytes.
 	Head      string `json:"head"`
 	HeadBytes int64  `json:"head_bytes"`
+	// Skipping: Offset is within an overlong line.
+	Skipping bool `json:"skipping,omitempty"`
 }
 
-const positionVersion = 1
+func (p *position) valid() bool {
+	return p.Offset >= 0 && p.HeadBytes >= 0 && p.HeadBytes <= maxHeadBytes
+}
+
+// positions is where reading of a log stands, over all of its files.
+type positions struct {
+	Version int    `json:"version"`
+	Path    string `json:"path"`
+	// Saved rises with each save.
+	Saved uint64 `json:"saved"`
+	// Files are those that were open, in the order in which they were the log. There
+	// is none while the log has never existed.
+	Files []position `json:"files"`
+	// Done are rotated files that were read to their end.
+	Done      []position `json:"done,omitempty"`
+	Announced *announced `json:"announced,omitempty"`
+
+	synced bool
+}
+
+// announced is a batch that may have been delivered: the lines of Files[File] up
+// to the offset To, and the outlet's note.
+type announced struct {
+	File int             `json:"file"`
+	To   int64           `json:"to"`
+	Note json.RawMessage `json:"note"`
+}
+
+const positionVersion = 2
 
 // maxHeadBytes bounds what identifies a file: one or two log lines, which hold a
 // time and an address.
 const maxHeadBytes = 256
 
-// loadPosition reads a position file. A missing one is no error; one that cannot
-// be read is, since starting anew would repeat or skip lines.
-func loadPosition(file, path string) (p position, ok bool, err error) {
+func (p *positions) equal(q *positions) bool {
+	return p.Announced == nil && q.Announced == nil && p.Path == q.Path &&
+		slices.Equal(p.Files, q.Files) && slices.Equal(p.Done, q.Done)
+}
+
+// batchFile is written at each batch and left to the kernel to bring to disk; the
+// position file itself is forced there now and then. A kill of the process
+// leaves the newest of both, a power loss at least the latter.
+func batchFile(file string) string { return file + ".batch" }
+
+// loadPositions reads what was saved last. A missing file is no error; one that
+// cannot be read is, since starting anew would repeat or skip lines.
+func loadPositions(file, path string) (p positions, ok bool, err error) {
+	p, ok, err = readPositions(file)
+	if b, known, lost := readPositions(batchFile(file)); lost == nil && known && b.Path == p.Path && b.Saved > p.Saved {
+		p = b
+	}
+	if err != nil {
+		return p, false, fmt.Errorf("position file %s: %w; remove it to start at the log's end", file, err)
+	}
+	return p, ok && p.Path == path, nil
+}
+
+func readPositions(file string) (p positions, ok bool, err error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, false, nil
@@ -45,28 +95,39 @@ func loadPosition(file, path string) (p position, ok bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(b, &p)
 	}
-	if err == nil && (p.Version != positionVersion || p.Offset < 0 || p.HeadBytes < 0 || p.HeadBytes > maxHeadBytes) {
-		err = fmt.Errorf("version %d, offset %d", p.Version, p.Offset)
+	if err == nil && p.Version == 1 { // one file, without announcements
+		var one position
+		err = json.Unmarshal(b, &one)
+		p.Version, p.Files = positionVersion, []position{one}
 	}
-	if err != nil {
-		return p, false, fmt.Errorf("position file %s: %w; remove it to start at the log's end", file, err)
+	bad := func(q position) bool { return !q.valid() }
+	if err == nil && (p.Version != positionVersion || slices.ContainsFunc(p.Files, bad) || slices.ContainsFunc(p.Done, bad)) {
+		err = fmt.Errorf("version %d, files %+v", p.Version, p.Files)
 	}
-	return p, p.Path == path, nil
+	if a := p.Announced; err == nil && a != nil && (a.File < 0 || a.File >= len(p.Files) || a.To < 0) {
+		err = fmt.Errorf("announced file %d of %d, up to %d", a.File, len(p.Files), a.To)
+	}
+	return p, err == nil, err
 }
 
-// savePosition replaces the position file atomically.
-func savePosition(file string, p position) error {
+// write replaces the position file, or the batch file, atomically.
+func (p *positions) write(file string, sync bool) error {
 	p.Version = positionVersion
 	b, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
+	if !sync {
+		file = batchFile(file)
+	}
 	tmp, err := os.OpenFile(file+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("save position: %w", err)
 	}
-	_, err = tmp.Write(append(b, '\n'))
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
+	if _, err = tmp.Write(append(b, '\n')); err == nil && sync {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err == nil {
 		err = os.Rename(file+".tmp", file)
 	}
 	if err != nil {
@@ -122,8 +183,9 @@ func (p *position) sameFile(f *os.File) bool {
 
 // rotatedFile is a sibling that a rotation left.
 type rotatedFile struct {
-	path string
-	time time.Time
+	path  string
+	time  time.Time
+	inode uint64
 }
 
 // rotated lists path's uncompressed siblings ("access.log.1",
@@ -141,9 +203,17 @@ func rotated(path string) []rotatedFile {
 			continue
 		}
 		if st, err := e.Info(); err == nil && st.Mode().IsRegular() {
-			files = append(files, rotatedFile{filepath.Join(filepath.Dir(path), name), st.ModTime()})
+			files = append(files, rotatedFile{filepath.Join(filepath.Dir(path), name), st.ModTime(), inode(st)})
 		}
 	}
-	sort.Slice(files, func(i, j int) bool { return files[i].time.Before(files[j].time) })
+	sort.SliceStable(files, func(i, j int) bool { return files[i].time.Before(files[j].time) })
 	return files
+}
+
+// numbered reports whether a sibling's name looks like that of a rotated file:
+// ".1", "-20260302", ".2026-03-02_09:00", ".old". Only such files are taken for
+// ones that came and went between two looks.
+func (r rotatedFile) numbered(path string) bool {
+	suffix := strings.TrimPrefix(filepath.Base(r.path), filepath.Base(path))
+	return suffix == ".old" || strings.ContainsAny(suffix, "0123456789") && strings.Trim(suffix, "0123456789.-_:TZ") == ""
 }
