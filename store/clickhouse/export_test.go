@@ -9,10 +9,11 @@ import (
 func (s *Store) Exec(ctx context.Context, sql string) error { return s.exec(ctx, sql) }
 
 // Statements returns every statement of a migration from nothing.
-func Statements(t *testing.T, cfg Config) []string {
+func Statements(t *testing.T, cfg Config, tiered bool) []string {
 	t.Helper()
+	cfg = cfg.withDefaults()
 	list := cfg.bootstrap()
-	migrations, err := cfg.migrations()
+	migrations, err := cfg.migrations(tiered)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,11 @@ const viewsVersion = 0
 // changed and sets the retention. It may be cut short at any statement and run
 // again, and several processes may run it at once.
 func (s *Store) Migrate(ctx context.Context) error {
-	migrations, err := s.cfg.migrations()
+	tiered, err := s.tiered(ctx)
+	if err != nil {
+		return err
+	}
+	migrations, err := s.cfg.migrations(tiered)
 	if err != nil {
 		return err
 	}
@@ -77,7 +81,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		}
 		s.log.Info("clickhouse migration applied", "migration", m.name, "statements", len(m.statements))
 	}
-	return s.applyRetention(ctx)
+	return s.applyRetention(ctx, tiered)
 }
 
 func (s *Store) exec(ctx context.Context, sql string) error {
@@ -111,7 +115,7 @@ func (s *Store) applied(ctx context.Context) (map[uint32]string, error) {
 
 // bootstrap makes the database and the table of versions.
 func (c Config) bootstrap() []string {
-	f := schemaFields{c}
+	f := schemaFields{c: c}
 	return []string{
 		"CREATE DATABASE IF NOT EXISTS " + Database + f.OnCluster(),
 		"CREATE TABLE IF NOT EXISTS " + Database + ".schema_migrations" + f.OnCluster() +
@@ -121,7 +125,10 @@ func (c Config) bootstrap() []string {
 }
 
 // schemaFields is what the SQL files may ask for.
-type schemaFields struct{ c Config }
+type schemaFields struct {
+	c      Config
+	tiered bool
+}
 
 // DB is the database's name.
 func (schemaFields) DB() string { return Database }
@@ -155,8 +162,18 @@ func (f schemaFields) Dedup() string {
 	return "replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800"
 }
 
+// StoragePolicy is the setting that gives a new table its cold tier. An engine that is
+// killed while a table changes its policy may refuse that change for good: it
+// finds the directories that it had begun to make.
+func (f schemaFields) StoragePolicy() string {
+	if !f.tiered {
+		return ""
+	}
+	return ", storage_policy = '" + f.c.StoragePolicy + "'"
+}
+
 // migrations renders the SQL files, numbered ones first, then the views.
-func (c Config) migrations() ([]migration, error) {
+func (c Config) migrations(tiered bool) ([]migration, error) {
 	paths, err := fs.Glob(sqlFiles, "sql/*.sql")
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse schema: %w", err)
@@ -173,7 +190,7 @@ func (c Config) migrations() ([]migration, error) {
 			return nil, fmt.Errorf("clickhouse schema: %w", err)
 		}
 		var b strings.Builder
-		if err := tmpl.Execute(&b, schemaFields{c}); err != nil {
+		if err := tmpl.Execute(&b, schemaFields{c, tiered}); err != nil {
 			return nil, fmt.Errorf("clickhouse schema: %w", err)
 		}
 		name := strings.TrimSuffix(strings.TrimPrefix(path, "sql/"), ".sql")

@@ -71,7 +71,7 @@ func TestMigrateAfterCrash(t *testing.T) {
 	e := startEngine(t)
 	cfg := configFor(e, nil)
 	s := open(t, cfg)
-	statements := clickhouse.Statements(t, cfg)
+	statements := clickhouse.Statements(t, cfg, true)
 	if len(statements) < 15 {
 		t.Fatalf("only %d statements", len(statements))
 	}
@@ -82,6 +82,30 @@ func TestMigrateAfterCrash(t *testing.T) {
 		}
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Fatalf("after %d statements: %v", cut, err)
+		}
+	}
+}
+
+// TestEventsHaveTheirTiersFromTheStart: an engine that was killed while the table
+// changed its policy refused that change for good.
+func TestEventsHaveTheirTiersFromTheStart(t *testing.T) {
+	e := startEngine(t)
+	for _, tiered := range []bool{true, false} {
+		cfg := configFor(e, nil)
+		s := open(t, cfg)
+		exec(t, s, "DROP DATABASE IF EXISTS weir SYNC")
+		for _, sql := range clickhouse.Statements(t, cfg, tiered) {
+			exec(t, s, sql)
+		}
+		const policy = "SELECT storage_policy = 'weir' FROM system.tables WHERE database = 'weir' AND name = 'events'"
+		if got := one(t, s, policy); (got == "1") != tiered {
+			t.Errorf("tiered %v: policy weir %s", tiered, got)
+		}
+		if err := s.Migrate(t.Context()); err != nil { // a server may be given the policy later
+			t.Fatal(err)
+		}
+		if got := one(t, s, policy); got != "1" {
+			t.Errorf("tiered %v: the policy is not weir after a migration", tiered)
 		}
 	}
 }
@@ -130,7 +154,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 func TestClusterStatements(t *testing.T) {
 	cfg := clickhouse.Config{Addr: []string{"ch1:9000"}, Username: "weir", Cluster: "main"}
 	seen := 0
-	for _, sql := range clickhouse.Statements(t, cfg) {
+	for _, sql := range clickhouse.Statements(t, cfg, false) {
 		if !strings.Contains(sql, "ON CLUSTER main") {
 			t.Errorf("not on the cluster: %s", sql)
 		}

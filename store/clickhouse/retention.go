@@ -8,15 +8,19 @@ import (
 	"time"
 )
 
-// applyRetention sets the tiers and lifetimes where they differ from the
-// configuration. Parts that exist already are recalculated in the background.
-func (s *Store) applyRetention(ctx context.Context) error {
+// tiered reports whether the server has the policy with a volume named cold.
+func (s *Store) tiered(ctx context.Context) (bool, error) {
 	var volumes []string
 	const sql = "SELECT groupArray(volume_name) FROM system.storage_policies WHERE policy_name = ?"
 	if err := s.scalar(ctx, &volumes, sql, s.cfg.StoragePolicy); err != nil {
-		return err
+		return false, err
 	}
-	tiered := slices.Contains(volumes, "cold")
+	return slices.Contains(volumes, "cold"), nil
+}
+
+// applyRetention sets the tiers and lifetimes where they differ from the
+// configuration. Parts that exist already are recalculated in the background.
+func (s *Store) applyRetention(ctx context.Context, tiered bool) error {
 	if tiered {
 		if err := s.setStoragePolicy(ctx); err != nil {
 			return err
@@ -53,6 +57,8 @@ func (c Config) lifetimes(tiered bool) map[string]string {
 	}
 }
 
+// setStoragePolicy gives a table that is older than the server's policy its cold
+// tier.
 func (s *Store) setStoragePolicy(ctx context.Context) error {
 	var current string
 	if err := s.scalar(ctx, &current, "SELECT storage_policy FROM system.tables WHERE database = ? AND name = 'events'", Database); err != nil {
@@ -61,7 +67,7 @@ func (s *Store) setStoragePolicy(ctx context.Context) error {
 	if current == s.cfg.StoragePolicy {
 		return nil
 	}
-	return s.exec(ctx, "ALTER TABLE "+Database+".events"+schemaFields{s.cfg}.OnCluster()+" MODIFY SETTING storage_policy = '"+s.cfg.StoragePolicy+"'")
+	return s.exec(ctx, "ALTER TABLE "+Database+".events"+schemaFields{c: s.cfg}.OnCluster()+" MODIFY SETTING storage_policy = '"+s.cfg.StoragePolicy+"'")
 }
 
 func (s *Store) setLifetime(ctx context.Context, table, ttl string) error {
@@ -72,7 +78,7 @@ func (s *Store) setLifetime(ctx context.Context, table, ttl string) error {
 	if strings.Contains(engine, " TTL "+ttl+" SETTINGS ") {
 		return nil
 	}
-	return s.exec(ctx, "ALTER TABLE "+Database+"."+table+schemaFields{s.cfg}.OnCluster()+" MODIFY TTL "+ttl)
+	return s.exec(ctx, "ALTER TABLE "+Database+"."+table+schemaFields{c: s.cfg}.OnCluster()+" MODIFY TTL "+ttl)
 }
 
 // Tier is what one table keeps on one disk.
@@ -143,7 +149,7 @@ func (s *Store) Trim(ctx context.Context, maxBytes uint64) (dropped []string, er
 		return nil, fmt.Errorf("clickhouse: read partitions: %w", err)
 	}
 	for i := 0; i < len(list)-1 && total > maxBytes; i++ {
-		sql := "ALTER TABLE " + Database + ".events" + schemaFields{s.cfg}.OnCluster() + " DROP PARTITION " + list[i].name
+		sql := "ALTER TABLE " + Database + ".events" + schemaFields{c: s.cfg}.OnCluster() + " DROP PARTITION " + list[i].name
 		if err := s.exec(ctx, sql); err != nil {
 			return dropped, err
 		}

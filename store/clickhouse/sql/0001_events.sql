@@ -77,4 +77,4 @@ CREATE TABLE IF NOT EXISTS {{.DB}}.events{{.OnCluster}} (
 ENGINE = {{.Engine "MergeTree" ""}}
 PARTITION BY toYYYYMMDD(time)
 ORDER BY (site, toStartOfHour(time), actor, time)
-SETTINGS {{.Dedup}}, ttl_only_drop_parts = 1;
+SETTINGS {{.Dedup}}, ttl_only_drop_parts = 1{{.StoragePolicy}};
