@@ -179,7 +179,8 @@ func TestASequenceSaysWhenItIsFull(t *testing.T) {
 	long.UserAgent = string(make([]byte, 60<<10))
 	for name, ev := range map[string]*event.Event{"many": testEvent("site", 1), "large": long} {
 		n := 1
-		for ; !s.Add(ev) && n < 10_000; n++ {
+		for !s.Add(ev) && n < 10_000 {
+			n++
 		}
 		if n >= 10_000 || n < 10 {
 			t.Errorf("%s: full after %d events", name, n)

@@ -81,8 +81,14 @@ func TestALogIsReadOnce(t *testing.T) {
 		part string
 		by   syscall.Signal
 	}{
-		{"collect", syscall.SIGTERM}, {"log", syscall.SIGKILL}, {"collect", syscall.SIGKILL}, {"process", syscall.SIGKILL},
-		{"collect", syscall.SIGKILL}, {"store", syscall.SIGKILL}, {"collect", syscall.SIGKILL}, {"log", syscall.SIGKILL},
+		{"collect", syscall.SIGTERM},
+		{"log", syscall.SIGKILL},
+		{"collect", syscall.SIGKILL},
+		{"process", syscall.SIGKILL},
+		{"collect", syscall.SIGKILL},
+		{"store", syscall.SIGKILL},
+		{"collect", syscall.SIGKILL},
+		{"log", syscall.SIGKILL},
 		{"collect", syscall.SIGTERM},
 	} {
 		w.endPart(t, end.part, end.by)

@@ -549,8 +549,10 @@ func TestPositionOfTheLastVersionIsRead(t *testing.T) {
 		r.start()
 		r.want(7)
 		r.stop()
-		for _, bad := range []string{"", "{", `{"version":3}`, `{"version":2,"path":"x","files":[{"offset":-1}]}`,
-			`{"version":2,"path":"x","files":[],"announced":{"file":0}}`} {
+		for _, bad := range []string{
+			"", "{", `{"version":3}`, `{"version":2,"path":"x","files":[{"offset":-1}]}`,
+			`{"version":2,"path":"x","files":[],"announced":{"file":0}}`,
+		} {
 			r.restore(map[string][]byte{r.cfg.PositionFile: []byte(bad)})
 			f, err := NewFollower(r.cfg, nil, &r.outlet)
 			if err == nil {
