@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weirproject/weir/collector/accesslog"
 )
 
 // TestStatusSaysWhatBecomesOfALog: a path that is mistyped must not look like a
@@ -12,7 +14,7 @@ import (
 func TestStatusSaysWhatBecomesOfALog(t *testing.T) {
 	dir := t.TempDir()
 	log, dead := filepath.Join(dir, "access.log"), filepath.Join(dir, "dead")
-	f := &follower{path: log, dead: dead}
+	f := &follower{Follower: &accesslog.Follower{}, path: log, dead: dead}
 	if text, err := f.describe(); err != nil || !strings.HasPrefix(text, "waits for "+log) {
 		t.Errorf("no file: %q, %v", text, err)
 	}
