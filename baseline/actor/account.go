@@ -49,14 +49,14 @@ const (
 
 func (a *account) reset(now uint32) { *a = account{created: now} }
 
-// place remembers where the account has proved itself.
-func (a *account) place(on int, t Type, v uint64) {
+// place remembers where the account has proved itself, and says whether that is new.
+func (a *account) place(on int, t Type, v uint64) bool {
 	if v == 0 {
-		return
+		return false
 	}
 	for i, have := range a.places {
 		if have == v && a.kinds[i] == t {
-			return
+			return false
 		}
 	}
 	s := shelves[on]
@@ -64,6 +64,7 @@ func (a *account) place(on int, t Type, v uint64) {
 	i := s.from + turn%(s.to-s.from)
 	a.places[i], a.kinds[i] = v, t
 	a.turns = a.turns&^(15<<(4*on)) | uint16((turn+1)%12)<<(4*on)
+	return true
 }
 
 // probation is how long a new context must stand before it counts, in seconds.

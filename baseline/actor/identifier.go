@@ -45,7 +45,8 @@ type identifier struct {
 	epoch uint8
 	// previous is the owner count of the epoch before, saturating.
 	previous uint8
-	// unexplained counts attempts by new actors that no proved owner explains.
+	// unexplained counts attempts by new actors that no proved owner explains; of an
+	// address with a program, the accounts that it was tried for in vain: see retry.
 	unexplained uint8
 	// flips counts how often two live actors alternated on the value: shared by
 	// demonstration.

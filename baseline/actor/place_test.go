@@ -48,6 +48,7 @@ func TestASharedAddressSparesOnlyItsProgram(t *testing.T) {
 
 func TestOldPlacesMayTryAgain(t *testing.T) {
 	p := newPeople(t)
+	p.settle(100, 1, 10, 20)
 	p.play(visit{session: 5, device: 6, client: 70, finger: 20, template: 5}) // only looks around
 	p.now += old + 10
 	p.play(visit{session: 7, device: 8, client: 70, finger: 20, template: 5, claimed: 100, attempt: true})
@@ -59,8 +60,46 @@ func TestOldPlacesMayTryAgain(t *testing.T) {
 	if got[Joint][71*1000+20] {
 		t.Errorf("a place that came for the account is spared: %v", got)
 	}
-	if p.r.Known(p.site, 100) {
-		t.Error("a failure counts as a proof")
+}
+
+func TestAnOldPlaceIsNotSparedByEveryAccountItTries(t *testing.T) {
+	p := newPeople(t)
+	for i := range uint64(12) {
+		p.settle(100+i, 200+i, 300+i, 20)
+	}
+	p.play(visit{session: 5, client: 70, finger: 20, template: 5})
+	p.now += old + 10
+	spared := 0
+	for i := range uint64(12) {
+		p.play(visit{session: 6, client: 70, finger: 20, template: 5, claimed: 100 + i, attempt: true})
+		p.play(visit{session: 6, client: 70, finger: 20, template: 5, claimed: 100 + i, attempt: true})
+		if p.exempt(100 + i)[Joint][70*1000+20] {
+			spared++
+		}
+	}
+	if spared != retries {
+		t.Errorf("an old place that tried 12 accounts is spared by %d of them, want %d", spared, retries)
+	}
+}
+
+func TestInventedNamesTakeNoRoom(t *testing.T) {
+	p := newPeople(t)
+	for i := range uint64(300) {
+		p.settle(100+i, 1000+i, 2000+i, 20)
+	}
+	p.play(visit{session: 5, client: 70, finger: 20, template: 5})
+	p.now += old + 10
+	_, before := p.r.Used()
+	for i := range uint64(50_000) { // twelve times the table
+		p.play(visit{client: 70, finger: 20, template: 5, claimed: 1_000_000 + i, attempt: true})
+	}
+	if _, after := p.r.Used(); after != before {
+		t.Errorf("50,000 names that nobody has took %d rows", after-before)
+	}
+	for i := range uint64(300) {
+		if !p.r.Known(p.site, 100+i) {
+			t.Fatalf("account %d is forgotten", i)
+		}
 	}
 }
 

@@ -176,18 +176,22 @@ func (r *Resolver) place(q *Request, rec *account, known bool) {
 // be a customer's, in seconds.
 const old = 86400
 
+// retries is how many accounts' owners may have failed at one old place since somebody
+// proved to live there; a proof makes up for three.
+const retries = 4
+
 // retry remembers an old place that an account was tried from in vain: its owner's
-// who mistypes, or was refused, rather than an attacker's who came for it.
+// who mistypes, or was refused, rather than an attacker's who came for it. Only who has
+// proved an account has a place to remember it in, so that invented names take none,
+// and a place that goes from account to account is not spared.
 func (r *Resolver) retry(q *Request) {
 	j := r.row(Joint)
-	if j == nil || q.Claimed == 0 || q.Now-min(q.Now, j.First) < old {
+	if j == nil || q.Claimed == 0 || q.Now-min(q.Now, j.First) < old || j.Val.unexplained >= retries {
 		return
 	}
-	rec, fresh := r.accounts.Get(typed(q.Site, Owned, q.Claimed), q.Now)
-	if fresh {
-		rec.reset(q.Now)
+	if rec := r.accounts.Find(typed(q.Site, Owned, q.Claimed)); rec != nil && rec.place(elsewhere, Joint, q.Joint) {
+		j.Val.unexplained++
 	}
-	rec.place(elsewhere, Joint, q.Joint)
 }
 
 // several accounts, of eight that are told apart, that have proved themselves from one
