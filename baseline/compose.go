@@ -102,60 +102,77 @@ func (e *Engine) threats(s *site, c *threat.Case, f *threat.Facts, id string) []
 	return list
 }
 
-// groups turns the remembered identifiers into bind groups. A target account is
-// never bound alone: each goes with each template that the actor has shown, since
-// one that changes its program tries the next account with an earlier one.
+// groups turns the remembered identifiers into bind groups. Those that say who asks
+// come before those that only say with which software, which never block: where both
+// fit a request the first decides.
 func (e *Engine) groups(in *feature.Input, c *threat.Case) []verdict.Group {
 	out := make([]verdict.Group, 0, c.BindCount)
-	var templates []verdict.Bind
-	for _, b := range c.Binds[:c.BindCount] {
-		if b.Kind == threat.KindTemplates {
-			templates = append(templates, verdict.Bind{Kind: event.KindRequestTemplate.String(), Value: event.Hash(b.Value)})
+	for _, software := range [...]bool{false, true} {
+		for _, b := range c.Binds[:c.BindCount] {
+			if b.Kind == threat.KindTemplates || softwareOnly(b) != software {
+				continue
+			}
+			g := e.group(in, c, b)
+			switch {
+			case b.Kind == uint8(event.KindTargetAccount) && b.With == 0:
+				out = e.targets(in, c, g, out)
+				continue
+			case b.With != 0:
+				g.All = append(g.All, verdict.Bind{Kind: e.kindName(b.WithKind, c), Value: event.Hash(b.With)})
+			}
+			out = append(out, g)
 		}
 	}
+	return out
+}
+
+// softwareOnly says that an identifier tells programs apart, not who uses them.
+func softwareOnly(b threat.Bound) bool {
+	class := func(k uint8) bool { return k == uint8(event.KindFingerprint) || k == uint8(event.KindRequestTemplate) }
+	return class(b.Kind) && (b.With == 0 || class(b.WithKind))
+}
+
+// group is that of one identifier, with whom it spares.
+func (e *Engine) group(in *feature.Input, c *threat.Case, b threat.Bound) verdict.Group {
+	g := verdict.Group{All: []verdict.Bind{{Kind: e.kindName(b.Kind, c), Value: event.Hash(b.Value)}}}
+	spare := func(t actor.Type, v uint64) {
+		g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})
+	}
+	if b.Route != 0 {
+		g.Routes = []string{c.Routes[b.Route-1].String()}
+	}
+	if b.Kind == threat.KindObject && anonymous(c) {
+		g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
+	}
+	if c.Subject == threat.Tool && b.Kind == uint8(event.KindFingerprint) && e.shared(in, actor.Fingerprint, b.Value) > 0 {
+		g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
+		e.resolver.Residents(in.SiteIndex, b.Value, spare)
+	}
+	if b.Owner != 0 {
+		e.resolver.Places(in.SiteIndex, b.Owner, spare)
+		if c.Subject == threat.Object {
+			e.resolver.Commons(in.SiteIndex, func(v uint64) { spare(actor.Joint, v) })
+		}
+	}
+	return g
+}
+
+// targets appends the groups of a target account. It is never bound alone: it goes
+// with each template that the actor has shown, since one that changes its program
+// tries the next account with an earlier one.
+func (e *Engine) targets(in *feature.Input, c *threat.Case, g verdict.Group, out []verdict.Group) []verdict.Group {
 	for _, b := range c.Binds[:c.BindCount] {
-		if b.Kind == threat.KindTemplates {
+		if b.Kind != threat.KindTemplates {
 			continue
 		}
-		g := verdict.Group{All: []verdict.Bind{{Kind: e.kindName(b.Kind, c), Value: event.Hash(b.Value)}}}
-		if b.Route != 0 {
-			g.Routes = []string{c.Routes[b.Route-1].String()}
+		none := g.None
+		if len(none) == 0 && e.shared(in, actor.Template, b.Value) == 0 {
+			// No context of the owner is known, but no owner sends this form:
+			// whoever is logged in is spared, and who is not may be blocked.
+			none = []verdict.Bind{{Kind: event.KindAccount.String()}}
 		}
-		if b.Kind == threat.KindObject && anonymous(c) {
-			g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
-		}
-		if c.Subject == threat.Tool && b.Kind == uint8(event.KindFingerprint) && e.shared(in, actor.Fingerprint, b.Value) > 0 {
-			g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
-			e.resolver.Residents(in.SiteIndex, b.Value, func(t actor.Type, v uint64) {
-				g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})
-			})
-		}
-		if b.Owner != 0 {
-			e.resolver.Places(in.SiteIndex, b.Owner, func(t actor.Type, v uint64) {
-				g.None = append(g.None, verdict.Bind{Kind: t.String(), Value: event.Hash(v)})
-			})
-			if c.Subject == threat.Object {
-				e.resolver.Commons(in.SiteIndex, func(v uint64) {
-					g.None = append(g.None, verdict.Bind{Kind: actor.Joint.String(), Value: event.Hash(v)})
-				})
-			}
-		}
-		switch {
-		case b.Kind == uint8(event.KindTargetAccount) && b.With == 0:
-			for _, t := range templates {
-				none := g.None
-				if len(none) == 0 && e.shared(in, actor.Template, uint64(t.Value)) == 0 {
-					// No context of the owner is known, but no owner sends this form:
-					// whoever is logged in is spared, and who is not may be blocked.
-					none = []verdict.Bind{{Kind: event.KindAccount.String()}}
-				}
-				out = append(out, verdict.Group{All: []verdict.Bind{g.All[0], t}, None: none})
-			}
-			continue
-		case b.With != 0:
-			g.All = append(g.All, verdict.Bind{Kind: e.kindName(b.WithKind, c), Value: event.Hash(b.With)})
-		}
-		out = append(out, g)
+		t := verdict.Bind{Kind: event.KindRequestTemplate.String(), Value: event.Hash(b.Value)}
+		out = append(out, verdict.Group{All: []verdict.Bind{g.All[0], t}, None: none})
 	}
 	return out
 }
