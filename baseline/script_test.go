@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,9 @@ func has(ev *event.Event, b verdict.Bind) bool {
 	return err == nil && ev.Keys[k] != 0 && (b.Value == 0 || ev.Keys[k] == b.Value)
 }
 
+// who says that a bind tells more than which software asks.
+func who(b verdict.Bind) bool { return b.Kind != "fingerprint" && b.Kind != "request_template" }
+
 // decide returns the strongest action in force for the event.
 func (g *gate) decide(ev *event.Event) event.Action {
 	act := event.ActionAllow
@@ -53,7 +57,12 @@ func (g *gate) decide(ev *event.Event) event.Action {
 				hit = hit && !has(ev, b)
 			}
 			if hit {
-				act = v.Action
+				// As the enforcer has it: the first group decides, and software alone
+				// never blocks.
+				act = max(act, v.Action)
+				if !slices.ContainsFunc(grp.All, who) {
+					act = min(act, event.ActionChallenge)
+				}
 				break
 			}
 		}
@@ -169,6 +178,9 @@ type script struct {
 	checks  int
 }
 
+// number is a word's place for the number of the request, modulo or divided by another.
+var number = regexp.MustCompile(`\{i(?:([%/])([1-9][0-9]*))?\}`)
+
 func (s *script) run(words []string) {
 	kv := map[string]string{}
 	count, every := 1, time.Duration(0)
@@ -192,12 +204,16 @@ func (s *script) run(words []string) {
 	for i := range count {
 		one := map[string]string{}
 		for k, v := range kv {
-			v = strings.ReplaceAll(v, "{i}", strconv.Itoa(i))
-			for _, m := range []int{2, 3, 5, 10, 12, 20, 50} {
-				v = strings.ReplaceAll(v, fmt.Sprintf("{i%%%d}", m), strconv.Itoa(i%m))
-				v = strings.ReplaceAll(v, fmt.Sprintf("{i/%d}", m), strconv.Itoa(i/m))
-			}
-			one[k] = v
+			one[k] = number.ReplaceAllStringFunc(v, func(word string) string {
+				m, _ := strconv.Atoi(number.FindStringSubmatch(word)[2])
+				switch number.FindStringSubmatch(word)[1] {
+				case "%":
+					return strconv.Itoa(i % m)
+				case "/":
+					return strconv.Itoa(i / m)
+				}
+				return strconv.Itoa(i)
+			})
 		}
 		s.n++
 		ev := build("shop", s.now, fmt.Sprintf("r-%06d", s.n), one)
