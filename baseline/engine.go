@@ -234,6 +234,7 @@ func (e *Engine) Observe(ev *event.Event, pos verdict.Position) Result {
 	e.layer.Prepare(in)
 	in.Exempt = in.Exempt || s.exempt(ev, in.Now)
 	e.request(in)
+	in.Mature = e.req.Mature
 	in.Resolution = e.resolver.Resolve(&e.req)
 	in.Actor = in.Resolution.Actor
 	e.layer.Observe(in)

@@ -174,20 +174,9 @@ func (l *Layer) program(in *Input) *Stats {
 	return row
 }
 
-// programKey names a program without its version: the user agent without digits.
+// programKey is the key of the event's program among the naked.
 func (l *Layer) programKey(in *Input) uint64 {
-	var h uint64
-	ua := in.Event.UserAgent
-	for i := 0; i < len(ua); i++ {
-		from := i
-		for i < len(ua) && (ua[i] < '0' || ua[i] > '9') {
-			i++
-		}
-		if from < i {
-			h = sketch.Hash(h, ua[from:i])
-		}
-	}
-	return statsKey(SubjectTool, sketch.Join(in.Site.Key, h), event.RoleNone)
+	return statsKey(SubjectTool, sketch.Join(in.Site.Key, agentName(in.Event.UserAgent)), event.RoleNone)
 }
 
 // arrival is a visit that is counted: where among the crowds, from which address

@@ -61,6 +61,13 @@ type Input struct {
 	User uint64
 	// Novel: the group appeared lately on a site that is known well.
 	Novel bool
+	// Tool names the program: its fingerprint, or its TLS hello where it claims to be
+	// a browser and nobody at home has that hello (Hello). Masked: several browsers
+	// are claimed under it.
+	Tool          uint64
+	Hello, Masked bool
+	// Mature: the site has taught for long enough.
+	Mature bool
 	// Session is the session's hash, or address and fingerprint on plain logs.
 	Session uint64
 

@@ -35,8 +35,7 @@ const (
 	SubjectTool
 	// SubjectPlace is an address of a site of which only logs are known.
 	SubjectPlace
-	// SubjectHello is a TLS client hello (JA4): its Users are the accounts at home
-	// that come with it.
+	// SubjectHello is a TLS client hello (JA4): see Layer.name.
 	SubjectHello
 )
 
@@ -198,6 +197,7 @@ func (l *Layer) Observe(in *Input) {
 		return
 	}
 	in.Unowned = l.unowned(in)
+	l.name(in)
 	if in.Role != event.RoleNone {
 		l.mark(in)
 		l.attempt(in)
@@ -356,24 +356,9 @@ func (l *Layer) paid(actor uint64) bool {
 	return p != nil && p.Success > 0 || p == nil && l.Find(SubjectActor, actor, event.RoleOrder) != nil
 }
 
-// hello is the row of the event's TLS hello.
-func (l *Layer) hello(in *Input) uint64 {
-	return statsKey(SubjectHello, sketch.Join(in.Site.Key, sketch.HashString(in.Event.JA4)), event.RoleNone)
-}
-
-// Foreign says that no account at home comes with the event's TLS hello: whatever
-// browser the request names, another program has sent it.
-func (l *Layer) Foreign(in *Input) bool {
-	if in.Event.JA4 == "" {
-		return false
-	}
-	s := l.stats.Find(l.hello(in))
-	return s == nil || s.Users == 0
-}
-
 func (l *Layer) tool(in *Input) {
-	if f := in.Event.Keys[event.KindFingerprint]; f != 0 {
-		in.ByTool = l.row(SubjectTool, sketch.Join(in.Site.Key, uint64(f)), in)
+	if in.Tool != 0 {
+		in.ByTool = l.row(SubjectTool, in.Tool, in)
 		in.ToolStep = in.ByTool.step(in)
 		in.ByTool.count(in, &in.ToolStep)
 	}

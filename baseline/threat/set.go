@@ -116,7 +116,7 @@ func SubjectID(in *feature.Input, s Subject) uint64 {
 	case Group:
 		return sketch.Join(in.Site.Key, in.Group)
 	case Tool:
-		return sketch.Join(in.Site.Key, uint64(in.Event.Keys[event.KindFingerprint]))
+		return in.Tool
 	default:
 	}
 	return 0

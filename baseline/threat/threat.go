@@ -381,7 +381,7 @@ func (c *Case) Bind(b Bound) bool {
 		}
 	}
 	switch {
-	case same >= quota(b.Kind):
+	case same >= c.quota(b.Kind):
 		oldest = oldestKind
 	case c.BindCount < MaxBinds:
 		oldest = int(c.BindCount)
@@ -394,7 +394,11 @@ func (c *Case) Bind(b Bound) bool {
 // quota is how many binds of a kind are kept. An actor's kinds together fit into
 // MaxBinds, so that what it changes with each request (its programs) never drives
 // out what it comes back to (the accounts it is after).
-func quota(kind uint8) int {
+func (c *Case) quota(kind uint8) int {
+	const many = 24
+	if c.Subject == Tool {
+		return many // a program may have many fingerprints
+	}
 	switch kind {
 	case uint8(event.KindSession), uint8(event.KindClientFingerprint):
 		return 10
@@ -406,5 +410,5 @@ func quota(kind uint8) int {
 		return 1
 	default:
 	}
-	return 24
+	return many
 }
