@@ -39,7 +39,8 @@ type identifier struct {
 	// large counters when big is set.
 	owners sketch.Distinct
 	actor  uint32
-	// mark is the site's tide when the crowd was last counted.
+	// mark is the site's tide when the crowd was last counted. Of an address with a
+	// program it is how many sessions in a row were not brought back: see forget.
 	mark  uint32
 	gen   uint16
 	epoch uint8
@@ -164,8 +165,9 @@ var unownedTable = [...]uint32{200, 140, 98, 68, 48, 33, 23, 20, 20, 20, 20, 20,
 
 // weight is ln(P(share | same actor) / P(share | two unrelated actors)) in
 // milli-nats, for agreeing on a value that the candidate used dt seconds ago;
-// n is the site's number of owners.
-func (r *Resolver) weight(t Type, id *identifier, dt uint32, epoch uint8, n uint64) int32 {
+// n is the site's number of owners; drops, of an address with a program: it has one
+// client, whatever accounts were shown there.
+func (r *Resolver) weight(t Type, id *identifier, drops bool, dt uint32, epoch uint8, n uint64) int32 {
 	rho := uint64(max(20, min(1000, dt/43))) // share of owners active in the gap, thousandths
 	owners := uint64(r.ownersOf(id, epoch))
 	if t == Fingerprint && !r.popular(epoch) {
@@ -186,6 +188,9 @@ func (r *Resolver) weight(t Type, id *identifier, dt uint32, epoch uint8, n uint
 		// An address alone is shared more often than address and browser.
 		return sketch.LnRatio(500*n, owners*rho+500*uint64(id.flips)+130+wait*10/1728)
 	case Joint:
+		if drops {
+			return sketch.LnRatio(500*n, 30)
+		}
 		return sketch.LnRatio(500*n, owners*rho+500*uint64(id.flips)+30+wait*10/1728)
 	case Fingerprint:
 		return sketch.LnRatio(500*n, 1000*owners+uint64(unowned(id))+wait*10/864)

@@ -7,7 +7,7 @@ import (
 )
 
 // consider adds one identifier's weight to the actor it points to.
-func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
+func (r *Resolver) consider(q *Request, t Type, drops bool, epoch uint8, n uint64) {
 	row := r.rows[t]
 	i := r.live(&row.Val)
 	if i == 0 {
@@ -18,6 +18,8 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 	switch {
 	case t == Target && a.Own != 0 && a.Own == q.Claimed:
 		return // the proved owner of an account is not its attacker
+	case t == Owned && drops:
+		return // a tool that goes through accounts is not the owner of each
 	case t == Session && q.SessionGuessed && dt > q.gap():
 		return
 	case !q.Mature && (t == Client || t == Fingerprint || t == Template):
@@ -29,7 +31,7 @@ func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 		// application (a sale's form, a release), not of the client.
 		return
 	}
-	w := r.weight(t, &row.Val, dt, epoch, n)
+	w := r.weight(t, &row.Val, drops, dt, epoch, n)
 	if t == Target {
 		// How often does this very actor come back to an account? Campaigns of
 		// one attempt per account do not, and must not swallow their victims.

@@ -324,9 +324,10 @@ func (r *Resolver) Resolve(q *Request) Resolution {
 	r.load(q, Object, q.Object)
 
 	r.count = 0
+	drops := r.drops(q)
 	for t := range NumTypes {
 		if r.rows[t] != nil {
-			r.consider(q, t, epoch, s.n)
+			r.consider(q, t, drops, epoch, s.n)
 		}
 	}
 	a, fresh, types := r.choose(q, fam, s.n)
@@ -334,7 +335,7 @@ func (r *Resolver) Resolve(q *Request) Resolution {
 }
 
 func (r *Resolver) jointOwners(epoch uint8) uint32 {
-	if r.rows[Joint] == nil {
+	if r.rows[Joint] == nil || r.rows[Joint].Val.forgetful() {
 		return 0
 	}
 	return r.ownersOf(&r.rows[Joint].Val, epoch)

@@ -34,6 +34,7 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 		a = r.at(res.Actor)
 	}
 	repeat := r.rows[Target] != nil && r.live(&r.rows[Target].Val) == res.Actor && a.Attempts > 0
+	r.forget(q, res.Actor)
 	for t := range NumTypes {
 		if t == Owned && (q.Account == 0 && q.Claimed == 0 || a.Own != 0 && a.Own != q.Account && a.Own != q.Claimed) {
 			continue // an actor has one owner; the others' accounts do not become its own
@@ -289,10 +290,10 @@ func (r *Resolver) countOwner(q *Request, account uint64) {
 }
 
 // handOut remembers the session and device that the response has set, unless
-// the actor already returns another: then this was somebody else's browser at
-// the same place, whom its own next request will show.
+// the actor already returns another, or returns none: then this was somebody else's
+// browser at the same place, whom its own next request will show.
 func (r *Resolver) handOut(q *Request, i uint32, a *Actor) {
-	if a.Returned >= 2 && q.Session == 0 {
+	if j := r.row(Joint); a.Returned >= 2 && q.Session == 0 || j != nil && j.Val.forgetful() {
 		return
 	}
 	for _, n := range []struct {
@@ -333,6 +334,9 @@ func (r *Resolver) point(t Type, i uint32, now uint32) {
 func (r *Resolver) Shared(site uint16, t Type, v uint64, now uint32) uint32 {
 	row := r.ids.Find(typed(site, t, v))
 	if row == nil {
+		return 0
+	}
+	if t == Joint && row.Val.forgetful() {
 		return 0
 	}
 	n := r.ownersOf(&row.Val, epochOf(now))
