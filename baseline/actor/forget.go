@@ -23,8 +23,8 @@ func (q *Request) cookieless() bool {
 	return q.Device == 0 && (q.Session == 0 || q.SessionGuessed)
 }
 
-// drops says that a request is by a client that drops what it is given.
-func (r *Resolver) drops(q *Request) bool {
+// dropping says that a request is by a client that drops what it is given.
+func (r *Resolver) dropping(q *Request) bool {
 	j := r.rows[Joint]
 	return j != nil && j.Val.forgetful() && q.cookieless() && q.Now-min(q.Now, j.Seen) <= haste
 }

@@ -165,9 +165,8 @@ var unownedTable = [...]uint32{200, 140, 98, 68, 48, 33, 23, 20, 20, 20, 20, 20,
 
 // weight is ln(P(share | same actor) / P(share | two unrelated actors)) in
 // milli-nats, for agreeing on a value that the candidate used dt seconds ago;
-// n is the site's number of owners; drops, of an address with a program: it has one
-// client, whatever accounts were shown there.
-func (r *Resolver) weight(t Type, id *identifier, drops bool, dt uint32, epoch uint8, n uint64) int32 {
+// n is the site's number of owners.
+func (r *Resolver) weight(t Type, id *identifier, dt uint32, epoch uint8, n uint64) int32 {
 	rho := uint64(max(20, min(1000, dt/43))) // share of owners active in the gap, thousandths
 	owners := uint64(r.ownersOf(id, epoch))
 	if t == Fingerprint && !r.popular(epoch) {
@@ -188,7 +187,7 @@ func (r *Resolver) weight(t Type, id *identifier, drops bool, dt uint32, epoch u
 		// An address alone is shared more often than address and browser.
 		return sketch.LnRatio(500*n, owners*rho+500*uint64(id.flips)+130+wait*10/1728)
 	case Joint:
-		if drops {
+		if r.drops {
 			return sketch.LnRatio(500*n, 30)
 		}
 		return sketch.LnRatio(500*n, owners*rho+500*uint64(id.flips)+30+wait*10/1728)

@@ -7,7 +7,7 @@ import (
 )
 
 // consider adds one identifier's weight to the actor it points to.
-func (r *Resolver) consider(q *Request, t Type, drops bool, epoch uint8, n uint64) {
+func (r *Resolver) consider(q *Request, t Type, epoch uint8, n uint64) {
 	row := r.rows[t]
 	i := r.live(&row.Val)
 	if i == 0 {
@@ -18,7 +18,7 @@ func (r *Resolver) consider(q *Request, t Type, drops bool, epoch uint8, n uint6
 	switch {
 	case t == Target && a.Own != 0 && a.Own == q.Claimed:
 		return // the proved owner of an account is not its attacker
-	case t == Owned && drops:
+	case t == Owned && r.drops:
 		return // a tool that goes through accounts is not the owner of each
 	case t == Session && q.SessionGuessed && dt > q.gap():
 		return
@@ -31,7 +31,7 @@ func (r *Resolver) consider(q *Request, t Type, drops bool, epoch uint8, n uint6
 		// application (a sale's form, a release), not of the client.
 		return
 	}
-	w := r.weight(t, &row.Val, drops, dt, epoch, n)
+	w := r.weight(t, &row.Val, dt, epoch, n)
 	if t == Target {
 		// How often does this very actor come back to an account? Campaigns of
 		// one attempt per account do not, and must not swallow their victims.
@@ -93,9 +93,9 @@ func (r *Resolver) choose(q *Request, fam Familiarity, n uint64) (actor uint32, 
 	for k := range r.candidates[:r.count] {
 		c := &r.candidates[k]
 		a := r.at(c.actor)
-		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 && (a.Returned > 0 || q.Session != 0 || !q.Attempt) && !r.toolish(q) {
+		if q.Account != 0 && a.Own != 0 && a.Own != q.Account && c.types&(1<<Owned) == 0 && (a.Returned > 0 || q.Session != 0 || !q.Attempt) && !r.toolish(q) && !r.drops {
 			// An actor never spans two proved owners, unless nothing there ever returns
-			// a session or nobody owns the program: a tool that goes through accounts.
+			// a session or nobody owns the program, or nothing is kept: a tool that goes through accounts.
 			c.weight -= 6000
 		}
 		if c.types&^(1<<Fingerprint|1<<Template) == 0 && (!q.Attempt || a.Role != q.Role) {

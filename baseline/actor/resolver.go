@@ -179,6 +179,7 @@ type Resolver struct {
 	candidates [NumTypes]candidate
 	count      int
 	acct       *account
+	drops      bool
 }
 
 // New makes the tables.
@@ -324,10 +325,10 @@ func (r *Resolver) Resolve(q *Request) Resolution {
 	r.load(q, Object, q.Object)
 
 	r.count = 0
-	drops := r.drops(q)
+	r.drops = r.dropping(q)
 	for t := range NumTypes {
 		if r.rows[t] != nil {
-			r.consider(q, t, drops, epoch, s.n)
+			r.consider(q, t, epoch, s.n)
 		}
 	}
 	a, fresh, types := r.choose(q, fam, s.n)
