@@ -255,7 +255,11 @@ func scalarSchema(s map[string]any, v reflect.Value, f reflect.StructField) {
 		s["default"] = text
 	}
 	if list := f.Tag.Get("enum"); list != "" {
-		s["enum"] = strings.Split(list, ",")
+		// Empty is as if the key were absent, and what the environment fills in is
+		// not known here.
+		s["anyOf"] = []any{
+			map[string]any{"enum": append(strings.Split(list, ","), "")}, map[string]any{"pattern": `\$\{`},
+		}
 	}
 	if f.Tag.Get("yaml") == "role" {
 		s["enum"] = event.RoleNames()
