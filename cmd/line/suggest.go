@@ -1,11 +1,15 @@
 package line
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weirproject/weir/baseline/route"
@@ -20,7 +24,7 @@ type SuggestOptions struct {
 	// only, "" all.
 	Files        []string
 	Format, Host string
-	// Site names the map's site.
+	// Site names the map's site; empty is "default".
 	Site string
 }
 
@@ -45,7 +49,10 @@ func SuggestFiles(ctx context.Context, opt SuggestOptions, complain func(error),
 	if err != nil {
 		return nil, fmt.Errorf("suggest: %w", err)
 	}
-	p := s.Suggest(opt.Site)
+	p := s.Suggest(cmp.Or(opt.Site, "default"))
+	if p.Exchanges == 0 {
+		return nil, errors.New("suggest: no exchange could be used: are --format and --host right?")
+	}
 	return &p, nil
 }
 
@@ -55,8 +62,12 @@ const suggestRows = 50_000
 // SuggestStored proposes a flow map from what the running weir has stored about
 // a site: paths, methods, statuses and parameter names. Bodies and cookies are
 // never stored, so that selectors are left to a person. What weir answered
-// itself is left out.
+// itself is left out. An empty site is the one that has requests, if only one has.
 func SuggestStored(ctx context.Context, c *admin.Client, site string, since time.Duration) (*route.Proposal, error) {
+	site, err := storedSite(ctx, c, site, since)
+	if err != nil {
+		return nil, err
+	}
 	query := fmt.Sprintf(`SELECT method, path, query_keys, status, count() AS n FROM requests
 WHERE site = %s AND time > now() - INTERVAL %d SECOND AND method != '' AND action NOT IN ('block', 'rate_limit', 'challenge', 'redirect', 'rewrite')
 GROUP BY method, path, query_keys, status ORDER BY n DESC, path, method, status, query_keys LIMIT %d`, quoteAll([]string{site}), int64(since/time.Second), suggestRows)
@@ -73,6 +84,28 @@ GROUP BY method, path, query_keys, status ORDER BY n DESC, path, method, status,
 	}
 	p := s.Suggest(site)
 	return &p, nil
+}
+
+// storedSite checks that the store has requests of a site, or finds the only one.
+func storedSite(ctx context.Context, c *admin.Client, site string, since time.Duration) (string, error) {
+	query := fmt.Sprintf("SELECT DISTINCT site FROM requests WHERE time > now() - INTERVAL %d SECOND ORDER BY site LIMIT 100", int64(since/time.Second))
+	var t admin.Table
+	if err := c.Post(ctx, "/v1/sql", admin.SQLRequest{Query: query}, &t); err != nil {
+		return "", err
+	}
+	var sites []string
+	for _, row := range t.Rows {
+		sites = append(sites, fmt.Sprint(row[0]))
+	}
+	switch {
+	case len(sites) == 0:
+		return "", fmt.Errorf("suggest: nothing was stored in the last %v", since)
+	case site == "" && len(sites) == 1:
+		return sites[0], nil
+	case !slices.Contains(sites, site):
+		return "", fmt.Errorf("suggest: name the site by --site (requests of the last %v: %s)", since, strings.Join(sites, ", "))
+	}
+	return site, nil
 }
 
 // number reads a count from a decoded answer.

@@ -97,7 +97,7 @@ it into force yourself.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.format, "format", "", "exchange, combined, common or json (default: by the first line)")
-	fl.StringVar(&f.site, "site", "default", "name of the site")
+	fl.StringVar(&f.site, "site", "", "name of the site (default: the only one with requests, or \"default\" with files)")
 	fl.StringVar(&f.host, "host", "", "only the exchanges of this host")
 	spanVar(fl, &f.since, "since", 7*24*time.Hour, "without a file: how far to look back")
 	return cmd

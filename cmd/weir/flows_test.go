@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/demo"
 	"github.com/weirproject/weir/stream/flow"
@@ -178,5 +181,52 @@ func TestFlowsSuggestWritesJSON(t *testing.T) {
 	if got.Site != "shop" || len(got.Routes) < 4 || got.Routes[0].Role != "login" || got.Routes[0].Confidence < 80 || len(got.Routes[0].Reasons) < 3 ||
 		got.Routes[0].Claims["account"][0] != "body:/user" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestFlowsSuggestFindsTheSite: without --site it asks for the one that the store
+// has requests of, and says so where there is none or more than one.
+func TestFlowsSuggestFindsTheSite(t *testing.T) {
+	var sites []string
+	answering(t, func(w http.ResponseWriter, r *http.Request) {
+		var q admin.SQLRequest
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+			t.Error(err)
+		}
+		rows := [][]any{}
+		if strings.Contains(q.Query, "DISTINCT site") {
+			for _, s := range sites {
+				rows = append(rows, []any{s})
+			}
+		} else if strings.Contains(q.Query, "site = 'shop'") {
+			rows = append(rows, []any{"POST", "/login", "", json.Number("200"), json.Number("40")})
+		}
+		admin.JSON(w, &admin.Table{Rows: rows}, nil)
+	})
+	for _, c := range []struct {
+		sites []string
+		args  []string
+		fault string
+	}{
+		{[]string{"shop"}, nil, ""},
+		{[]string{"blog", "shop"}, []string{"--site", "shop"}, ""},
+		{[]string{"blog", "shop"}, nil, "--site (requests of the last 168h0m0s: blog, shop)"},
+		{[]string{"shop"}, []string{"--site", "shpo"}, "--site"},
+		{nil, nil, "nothing was stored"},
+	} {
+		sites = c.sites
+		args := append([]string{"flows", "suggest", "--data", "data"}, c.args...)
+		if c.fault == "" {
+			if got := said(t, args...); !strings.Contains(got, "site: shop") {
+				t.Errorf("%v of %v: %s", c.args, c.sites, got)
+			}
+			continue
+		}
+		root := newRoot()
+		root.SetOut(io.Discard)
+		root.SetArgs(args)
+		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%v of %v: %v", c.args, c.sites, err)
+		}
 	}
 }
