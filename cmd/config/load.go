@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -102,7 +103,17 @@ func DataDir(path string, lookup func(string) (string, bool)) string {
 	for _, file := range []string{path, path + ".local"} {
 		if text, err := readFile(file); err == nil {
 			d.file = file
+			before := len(d.faults)
 			d.parse(text, &c)
+			if len(d.faults) == before {
+				continue
+			}
+			// Text that is no YAML still has lines.
+			for line := range bytes.Lines(text) {
+				if bytes.HasPrefix(line, []byte("data:")) {
+					d.parse(line, &c)
+				}
+			}
 		}
 	}
 	return c.Data

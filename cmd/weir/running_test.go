@@ -78,11 +78,13 @@ func TestAFaultyConfigurationHidesNoRunningWeir(t *testing.T) {
 		}
 		admin.JSON(w, []int{}, nil)
 	})
-	if err := os.WriteFile("weir.yaml", []byte("data: ./data\nenforce: {listn: x}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := said(t, "status"); !strings.Contains(got, "weir here") {
-		t.Errorf("status: %s", got)
+	for _, faulty := range []string{"enforce: [\ndata: ./data\n", "data: ./data\nenforce: {listn: x}\n"} {
+		if err := os.WriteFile("weir.yaml", []byte(faulty), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := said(t, "status"); !strings.Contains(got, "weir here") {
+			t.Errorf("status: %s", got)
+		}
 	}
 	if got := said(t, "verdicts", "list", "-o", "json"); !strings.Contains(got, "[]") {
 		t.Errorf("verdicts: %s", got)
