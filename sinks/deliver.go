@@ -138,6 +138,7 @@ func (s *Sink) deliver(ctx context.Context, b *batch) error {
 		err := s.dest.Deliver(ctx, b.ids, b.docs)
 		if err == nil {
 			s.recovered()
+			s.refusal.Store(nil)
 			s.counts.delivered.Add(float64(len(b.docs)))
 			s.counts.lastDelivery.SetToCurrentTime()
 			return nil
@@ -164,7 +165,10 @@ func (s *Sink) narrow(ctx context.Context, b *batch, err error) error {
 		}
 		return s.deliver(ctx, b.half(n/2, n))
 	}
-	return s.bury(ctx, b.ids[0], b.from[0], b.docs[0], err, s.counts.deadLetter.Inc)
+	return s.bury(ctx, b.ids[0], b.from[0], b.docs[0], err, func() {
+		s.counts.deadLetter.Inc()
+		s.refused(err)
+	})
 }
 
 // bury writes a dead letter. While that fails (a full disk) nothing goes on:
@@ -183,6 +187,15 @@ func (s *Sink) bury(ctx context.Context, id string, r Record, doc []byte, why er
 			return err
 		}
 	}
+}
+
+// refused notes that the destination will never take a document.
+func (s *Sink) refused(err error) {
+	r := refusal{reason: err.Error(), inRow: 1}
+	if last := s.refusal.Load(); last != nil {
+		r.inRow += last.inRow
+	}
+	s.refusal.Store(&r)
 }
 
 // failed notes a temporary failure; only the first of a row is logged.

@@ -142,12 +142,25 @@ type Sink struct {
 	dead   *deadLetters
 	// failing is why the last delivery failed, nil when it did not.
 	failing atomic.Pointer[string]
+	// refusal is the last one, nil once a delivery succeeded.
+	refusal atomic.Pointer[refusal]
 
 	mu       sync.Mutex // guards the destination and all below
 	position position
 	dirty    bool
 	saved    time.Time
 }
+
+// refusal is a document that the destination will never take, the last of inRow
+// since one was taken.
+type refusal struct {
+	reason string
+	inRow  int
+}
+
+// refusalsInRow is from how many on it is the destination that is wrong, not the
+// documents.
+const refusalsInRow = 10
 
 // New returns a sink that Run starts. It closes the destination.
 func New(cfg Config, source Source, format Format, dest Destination, m *Metrics, log *slog.Logger) (*Sink, error) {
@@ -204,6 +217,22 @@ func (s *Sink) Run(ctx context.Context) error {
 
 // Name is the configured name.
 func (s *Sink) Name() string { return s.cfg.Name }
+
+// Health says what is wrong with the destination at present, and what is only
+// worth a note; both are usually empty.
+func (s *Sink) Health() (problem, note string) {
+	if text := s.Problem(); text != "" {
+		return fmt.Sprintf("cannot deliver: %s (nothing is lost until the log's retention)", text), ""
+	}
+	switch r := s.refusal.Load(); {
+	case r == nil:
+		return "", ""
+	case r.inRow >= refusalsInRow:
+		return fmt.Sprintf("refuses every document: %s; the last %d are kept in %s", r.reason, r.inRow, s.dead.path), ""
+	default:
+		return "", fmt.Sprintf("refused a document for good: %s; it is kept in %s", r.reason, s.dead.path)
+	}
+}
 
 // Problem says why the destination gets nothing at present, or "".
 func (s *Sink) Problem() string {

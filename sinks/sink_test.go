@@ -211,6 +211,58 @@ func TestARefusedDocumentIsFoundAndKept(t *testing.T) {
 	}
 }
 
+// TestADestinationThatRefusesAllIsAProblem: a receiver that was set up wrongly
+// turns everything into dead letters, and nobody would look there.
+func TestADestinationThatRefusesAllIsAProblem(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		refuses func(n int) bool
+		problem bool
+		note    bool
+	}{
+		{"all", func(int) bool { return true }, true, false},
+		{"none", func(int) bool { return false }, false, false},
+		{"the first", func(n int) bool { return n < 40 }, false, false},
+		{"the last", func(n int) bool { return n > 45 }, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &picky{refuses: c.refuses}
+			l := newList(50, 1)
+			dir := t.TempDir()
+			s := newSink(t, sinks.Config{Dir: dir, Topics: []string{sinks.Verdicts}, BatchDocuments: 1}, l, d, nil)
+			run(t, s, l)
+			problem, note := s.Health()
+			if (problem != "") != c.problem || (note != "") != c.note {
+				t.Errorf("problem %q, note %q", problem, note)
+			}
+			if text := problem + note; text != "" && (!strings.Contains(text, "never again") || !strings.Contains(text, dir)) {
+				t.Errorf("%q names neither the reason nor the file", text)
+			}
+		})
+	}
+}
+
+// picky refuses some documents for good.
+type picky struct {
+	n       int
+	refuses func(n int) bool
+}
+
+func (p *picky) Deliver(context.Context, []string, [][]byte) error {
+	if p.n++; p.refuses(p.n) {
+		return never{}
+	}
+	return nil
+}
+
+type never struct{}
+
+func (never) Error() string   { return "never again" }
+func (never) Permanent() bool { return true }
+
+func (*picky) Sync() error  { return nil }
+func (*picky) Close() error { return nil }
+
 // stuck fails until it is let go.
 func TestAnAbsentDestinationHoldsUpOnlyItself(t *testing.T) {
 	s := &stuck{permit: make(chan struct{})}

@@ -62,8 +62,12 @@ func (s *sinking) report() admin.Report {
 	all := s.running.Load()
 	for i := 0; all != nil && i < len(*all); i++ {
 		d := (*all)[i]
-		if text := d.Problem(); text != "" {
-			rep.Problems = append(rep.Problems, fmt.Sprintf("sink %s cannot deliver: %s (nothing is lost until the log's retention)", d.Name(), text))
+		problem, note := d.Health()
+		if problem != "" {
+			rep.Problems = append(rep.Problems, fmt.Sprintf("sink %s %s", d.Name(), problem))
+		}
+		if note != "" {
+			rep.Notes = append(rep.Notes, fmt.Sprintf("sink %s %s", d.Name(), note))
 		}
 	}
 	return rep
