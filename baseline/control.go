@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"slices"
@@ -85,7 +86,10 @@ func (e *Engine) revoke(s *site, c *verdict.Control) {
 	v.Revision++
 	v.Revoked = true
 	v.Time = max(v.Time, c.Time)
-	v.Evidence.Summary = "Revoked by an operator: " + c.Reason
+	v.Evidence.Summary = "Revoked by " + cmp.Or(c.By, "an operator")
+	if c.Reason != "" {
+		v.Evidence.Summary += ": " + c.Reason
+	}
 	e.force.put(v)
 	e.counters.Revoked++
 	e.out = append(e.out, v)

@@ -245,9 +245,12 @@ func TestOperatorsRecords(t *testing.T) {
 	if v.Action < event.ActionChallenge || len(e.InForce()) == 0 {
 		t.Fatalf("no verdict: %+v", v)
 	}
-	r := e.Control(&verdict.Control{Kind: "revoke", Site: "shop", ID: v.ID, Time: verdict.Time(now.UnixNano()), Reason: "a customer's script"}, verdict.Position{Offset: 40})
+	r := e.Control(&verdict.Control{Kind: "revoke", Site: "shop", ID: v.ID, Time: verdict.Time(now.UnixNano()), By: "ann", Reason: "a customer's script"}, verdict.Position{Offset: 40})
 	if len(r) != 1 || !r[0].Revoked || r[0].Revision <= v.Revision {
 		t.Fatalf("revocation: %+v", r)
+	}
+	if why := r[0].Evidence.Summary; why != "Revoked by ann: a customer's script" {
+		t.Errorf("revoked: %q", why)
 	}
 	for _, f := range e.InForce() {
 		if f.ID == v.ID {

@@ -111,6 +111,7 @@ func (g *global) describeVerdict(w io.Writer, v *verdict.Verdict) string {
 	}
 	whom := strings.TrimSpace(string(v.Scope) + " " + v.Actor)
 	_, _ = fmt.Fprintf(&b, "  %s, mode %s, from %s until %s\n", whom, v.Mode, v.Time.Std().Format(time.RFC3339), v.Expires.Std().Format(time.RFC3339))
+	describeBinds(&b, v.Binds)
 	if v.Bound == admin.BoundOperator {
 		return b.String() // a person's word has no score
 	}
@@ -137,6 +138,42 @@ func (g *global) describeVerdict(w io.Writer, v *verdict.Verdict) string {
 		_, _ = fmt.Fprintf(&b, "  history behind it: %s\n", v.Maturity)
 	}
 	return b.String()
+}
+
+// shownBinds bounds the groups that are shown of a verdict.
+const shownBinds = 4
+
+// describeBinds says which requests a verdict meets.
+func describeBinds(b *strings.Builder, groups []verdict.Group) {
+	for i, g := range groups {
+		if i == shownBinds {
+			_, _ = fmt.Fprintf(b, "    ... or %d more\n", len(groups)-i)
+			return
+		}
+		text := "meets " + namedBinds(g.All, " and ")
+		if i > 0 {
+			text = "or " + namedBinds(g.All, " and ")
+		}
+		if len(g.None) > 0 {
+			text += ", without " + namedBinds(g.None, " or ")
+		}
+		if len(g.Routes) > 0 {
+			text += ", on " + printable(strings.Join(g.Routes, ", "))
+		}
+		_, _ = fmt.Fprintf(b, "    %s\n", text)
+	}
+}
+
+func namedBinds(list []verdict.Bind, between string) string {
+	var names []string
+	for i, bind := range list {
+		if i == shownBinds {
+			names = append(names, fmt.Sprintf("%d more", len(list)-i))
+			break
+		}
+		names = append(names, printable(bind.Kind)+" "+bind.Value.String())
+	}
+	return strings.Join(names, between)
 }
 
 // manualActions are those that a person can order.
