@@ -188,10 +188,16 @@ func (x *exchange) readFinal(c *sent) error {
 func (x *exchange) stream(c *sent) {
 	x.client.proceed()
 	c.streaming, c.done, c.bodyErr = true, make(chan error, 1), nil
-	conn, done := c.conn, c.done
+	up, conn, done := x.site.upstream, c.upConn, c.done
 	stall := x.st.cfg.Timeouts.Upstream
+	pace := up.uploading(conn)
 	go func() {
-		done <- sendBody(&x.body, conn, stall)
+		err := sendBody(&x.body, conn.conn, stall, pace)
+		up.uploaded(conn)
+		if pace.evicted.Load() {
+			x.s.metrics.reject(causeBodyTimeout)
+		}
+		done <- err
 	}()
 }
 
@@ -234,7 +240,7 @@ func (e clientError) Unwrap() error { return e.err }
 func sendBody(body *requestBody, conn interface {
 	io.WriteCloser
 	SetWriteDeadline(time.Time) error
-}, stall time.Duration,
+}, stall time.Duration, pace *upload,
 ) error {
 	p := copyBuffers.Get().(*[]byte) //nolint:forcetypeassert // the pool's New
 	defer copyBuffers.Put(p)
@@ -256,7 +262,9 @@ func sendBody(body *requestBody, conn interface {
 	}
 	left := body.length - int64(len(body.prefix))
 	for body.length < 0 || left > 0 {
+		pace.reading()
 		n, err := body.Read(*p)
+		pace.came(n)
 		if body.length >= 0 {
 			n = int(min(int64(n), left))
 			left -= int64(n)

@@ -37,6 +37,7 @@ type upstream struct {
 	idle    []*upConn
 	open    int
 	waiting []chan *upConn // FIFO; nil on the channel: dial yourself
+	uploads map[*upConn]*upload
 	closed  bool
 }
 
@@ -106,16 +107,21 @@ func (u *upstream) get(cl client, fresh, probe bool) (*upConn, error) {
 }
 
 func (u *upstream) wait(ctx context.Context, ready chan *upConn) (*upConn, error) {
-	t := time.NewTimer(u.connect)
+	t, look := time.NewTimer(u.connect), time.NewTicker(evictEvery)
 	defer t.Stop()
+	defer look.Stop()
 	var err error
-	select {
-	case c := <-ready:
-		return u.granted(ctx, c)
-	case <-t.C:
-		err = errUpstreamBusy
-	case <-ctx.Done():
-		err = ctx.Err()
+	for u.evict(time.Now()); err == nil; {
+		select {
+		case c := <-ready:
+			return u.granted(ctx, c)
+		case now := <-look.C:
+			u.evict(now)
+		case <-t.C:
+			err = errUpstreamBusy
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 	}
 	u.mu.Lock()
 	for i, w := range u.waiting {

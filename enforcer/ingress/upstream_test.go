@@ -2,9 +2,11 @@ package ingress_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -138,5 +140,78 @@ func TestPoolIsBoundedAndQueues(t *testing.T) {
 	}
 	if n := p.counter(t, "weir_ingress_upstream_errors_total", "cause", "busy"); n != 4 {
 		t.Errorf("%v counted as busy", n)
+	}
+}
+
+// TestSlowUploadsDoNotHoldThePool: clients that send a byte of a long body now and
+// then hold every upstream connection; whoever comes then is served all the same,
+// and an upload that is fast, or whose upstream is slow, goes on.
+func TestSlowUploadsDoNotHoldThePool(t *testing.T) {
+	release := make(chan struct{})
+	began := make(chan struct{}, 4)
+	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		if r.URL.Path == "/unread" {
+			<-release
+		}
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler) // net/http would linger beyond the test's end
+		}
+		say(w, strconv.FormatInt(n, 10))
+	})
+	p := start(t, "http://"+up, nil, func(c *ingress.Config) {
+		c.MaxUpstreamConns, c.Timeouts.Connect = 3, time.Minute
+	})
+	const long = 1 << 20
+	post := func(path string) (net.Conn, *bufio.Reader) {
+		c, br := dial(t, p.addr)
+		_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\nabc", path, long)
+		return c, br
+	}
+	_, slow := post("/slow")
+	fast, answer := post("/fast")
+	unread, taken := post("/unread")
+	for range 3 {
+		<-began // each holds a connection now
+	}
+	rest := make([]byte, long-3)
+	go func() { _, _ = unread.Write(rest) }() // more than the sockets hold
+	stop, sent := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(sent)
+		left := rest
+		for tick := time.NewTicker(20 * time.Millisecond); len(left) > 32<<10; left = left[4<<10:] {
+			select {
+			case <-stop:
+				_, _ = fast.Write(left)
+				return
+			case <-tick.C:
+				_, _ = fast.Write(left[:4<<10])
+			}
+		}
+		_, _ = fast.Write(left)
+	}()
+	res, err := noKeepAlive.Get(p.url("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("status %d while slow uploads hold the pool", res.StatusCode)
+	}
+	if line, _ := slow.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 408 ") {
+		t.Errorf("the slow upload: %q", line)
+	}
+	close(stop)
+	close(release)
+	<-sent
+	for name, br := range map[string]*bufio.Reader{"fast": answer, "unread": taken} {
+		if line, err := br.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 200 ") {
+			t.Errorf("the %s upload: %q, %v", name, line, err)
+		}
+	}
+	if n := p.counter(t, "weir_ingress_rejects_total", "cause", "body_timeout"); n != 1 {
+		t.Errorf("%v counted as slow bodies", n)
 	}
 }
