@@ -31,16 +31,22 @@ func newVerdicts(g *global) *cobra.Command {
 }
 
 func newVerdictsList(g *global) *cobra.Command {
-	return &cobra.Command{
+	var f verdictFilter
+	cmd := &cobra.Command{
 		Use: "list", Short: "List the verdicts in force", Args: cobra.NoArgs, Annotations: asTable,
-		Example: "  weir verdicts list\n  weir verdicts list -o json",
+		Example: `  weir verdicts list
+  weir verdicts list --client 203.0.113.7      what binds this address
+  weir verdicts list --account alice -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.running()
 			if err != nil {
 				return err
 			}
-			var all []verdict.Verdict
+			all := []verdict.Verdict{}
 			if err := c.Get(cmd.Context(), "/v1/verdicts", &all); err != nil {
+				return err
+			}
+			if all, err = f.apply(g, all); err != nil {
 				return err
 			}
 			if g.output == "json" {
@@ -57,6 +63,8 @@ func newVerdictsList(g *global) *cobra.Command {
 			return g.printTable(cmd, &t)
 		},
 	}
+	f.flags(cmd)
+	return cmd
 }
 
 func shorten(s, output string) string {
