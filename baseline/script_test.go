@@ -153,7 +153,7 @@ func build(site string, t time.Time, id string, words map[string]string) *event.
 	if m := get("method"); m != "" {
 		ev.Method = m
 	}
-	ev.QueryKeys, ev.Route = get("query"), get("route")
+	ev.QueryKeys, ev.Route, ev.RefererHost = get("query"), get("route"), get("referer")
 	if p := get("path"); p != "" {
 		ev.Path = p
 	}

@@ -96,7 +96,7 @@ func (l *Layer) muster(in *Input) {
 		if arrived {
 			in.Site.arrive(&arrival{in.crowds(), uint64(in.Event.Keys[event.KindClient]), in.Sec}, w, joins)
 		}
-		if joins {
+		if joins && (w != WayReading || !in.NewApp()) {
 			in.Crowd[w] = in.Site.company(in, w)
 			in.Crowd[w].Joined = arrived
 		}
@@ -133,6 +133,13 @@ const appPlaces = 4
 func (in *Input) App() bool {
 	p := in.Program
 	return p != nil && p.Users.Bits() >= appPlaces && p.Users.Bits() > 2*p.Sessions.Bits()
+}
+
+// NewApp says that the program may be an app that has not got anything done yet: on
+// a young site one that goes by a name of its own, and not by a browser's.
+func (in *Input) NewApp() bool {
+	ua := in.Event.UserAgent
+	return !in.Mature && ua != "" && !strings.HasPrefix(ua, "Mozilla/") && in.Event.Payload&event.PayloadTool == 0
 }
 
 // dress says whether the actor is naked: no sub-resource loaded and no referer

@@ -152,7 +152,7 @@ func (in *Input) guess() {
 		switch s := e.Status; {
 		case s == 401 || s == 403 || s == 422 || s == 400 || s == 429:
 			in.Outcome = event.OutcomeFailure
-			if s == 401 || s == 422 {
+			if s == 401 || s == 422 || s == 400 && containsFold(e.Path, "/token") { // RFC 6749 section 5.2
 				in.Site.Refuses = 1
 			}
 		case s == 200 && in.Site.Refuses != 0 && !containsFold(e.Path, "wp-login"):

@@ -79,7 +79,7 @@ func (oat008) alone(o *Observation) (event.Action, string) {
 			return event.ActionObserve, "fewer than 3 accounts and 3 contexts: somebody who mistypes"
 		}
 		return event.ActionRateLimit, "fewer than 3 accounts and 3 contexts: a stale client is not a campaign"
-	case in.Guessed && in.App() && a.GapMean > 20000:
+	case in.Guessed && (in.App() || in.NewApp()) && a.GapMean > 20000:
 		return event.ActionRateLimit, "the site's own app at a slow pace: a stored password that is out of date"
 	case in.Guessed && a.Fail < 8:
 		return event.ActionRateLimit, "log-ins guessed from paths: fewer than 8 failures"

@@ -38,7 +38,7 @@ func (oat011) Observe(o *Observation) {
 	}
 	pages := int32(min(2000, c.Pages))
 	nats, want := o.Page(feature.PageNew, p.N-1, p.Fresh-1, p.New, 19)
-	if in.Naked && p.New {
+	if in.Naked && p.New && !in.NewApp() {
 		// Who loads nothing and reads on: how many visits read as many?
 		on := in.Site.Reach[event.RoleNone][min(p.N-1, 15)].Share()
 		nats += sketch.LnRatio(980000, uint64(min(on, 980000)))
@@ -89,7 +89,7 @@ func (d oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 	if s == Actor && act > event.ActionChallenge && !o.Mature() && o.In.Site.Headers != 0 && o.In.Conduct.NewPaths < 40 {
 		act, why = event.ActionChallenge, "a young site, and fewer than 40 documents: somebody may open so many tabs"
 	}
-	if c := o.In.Conduct; s == Actor && act < event.ActionChallenge && o.In.Naked && c.NewPaths*2 >= c.Pages {
+	if c := o.In.Conduct; s == Actor && act < event.ActionChallenge && o.In.Naked && c.NewPaths*2 >= c.Pages && !o.In.NewApp() {
 		switch {
 		case c.NewPaths >= 25:
 			act, why = event.ActionChallenge, "25 documents, and neither a sub-resource nor a referer where others show both"
@@ -111,6 +111,9 @@ func (oat011) alone(o *Observation, s Subject) (event.Action, string) {
 	fresh := c.NewPaths >= 20 && c.NewPaths*2 >= c.Pages
 	machine := c.Quick*3 >= c.Pages || c.Ordered*3 >= c.Pages || c.GapMean > 0 && c.GapDeviation*5 < c.GapMean || c.GapMean < 3000
 	fresh = fresh && c.Assets*3 < c.Pages
+	if s == Actor && fresh && !machine && o.In.Site.Headers == 0 && c.Referred*2 >= c.Pages && c.NewPaths < 1000 {
+		return event.ActionObserve, "a person's pace from page to page: a log cannot tell a desk's work"
+	}
 	if s == Actor && fresh && !machine && c.NewPaths < 100 && !known(o.In) {
 		if !o.Mature() || o.In.Identity.Own != 0 {
 			return event.ActionObserve, "a person's pace and no order: it may be somebody's work"
