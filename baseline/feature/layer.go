@@ -305,7 +305,9 @@ func (l *Layer) attempt(in *Input) {
 	in.ByActor.count(in, &in.ActorStep)
 	if in.Object != 0 {
 		in.ByObject = l.row(SubjectObject, sketch.Join(in.Site.Key, in.Object), in)
+		overnight := in.ByObject.overnight(in)
 		in.ObjectStep = in.ByObject.step(in)
+		in.ObjectStep.Overnight = overnight
 		l.visit(in, in.ByObject, &in.ObjectStep)
 		in.ByObject.count(in, &in.ObjectStep)
 	}
@@ -333,7 +335,7 @@ func (l *Layer) visit(in *Input, s *Stats, st *Step) {
 	first := in.ActorStep.Tries == 0
 	if in.Role == event.RoleLogin {
 		st.Visit = st.NewUser && st.Known && in.Resolution.Familiarity != actor.Familiar
-		st.Stranger = st.Visit && st.Failed && !st.Stale
+		st.Stranger = st.Visit && st.Failed && !st.Stale && !st.Overnight
 		return
 	}
 	if in.Role != event.RoleReserve && in.Role != event.RoleCartAdd {

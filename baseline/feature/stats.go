@@ -42,7 +42,9 @@ type Stats struct {
 	// Firsts counts visitors by their first attempt in the role, Fresh those of whom
 	// nothing is known: see Step.Visit. PendingFresh is 1 for such a Pending.
 	Firsts, Fresh, PendingFresh uint16
-	_                           uint16
+	// Earlier counts the secrets of an account's earlier days beyond the first of each:
+	// see Step.Overnight.
+	Earlier uint16
 }
 
 // Step is how one attempt differs from the ones before; made before the attempt
@@ -61,6 +63,9 @@ type Step struct {
 	// Stale: the same object was tried with the same secret before: a client that
 	// has an old password, not somebody who guesses.
 	Stale bool
+	// Overnight: an account's first attempt of a UTC day, after one that failed. Secrets
+	// of two days are hashed with different keys, so it may well be the same old one.
+	Overnight bool
 	// Gap is the time since the last attempt in milliseconds, -1 for the first.
 	Gap int64
 	// NewUser: somebody whom Users does not have yet.
@@ -86,6 +91,18 @@ func (s *Stats) resetIf(now, silence uint32) {
 	if s.N+s.Refused > 0 && now-min(now, s.Last) > silence {
 		*s = Stats{}
 	}
+}
+
+// overnight begins a day of an account's row: what was tried the day before cannot
+// be compared.
+func (s *Stats) overnight(in *Input) bool {
+	const day = 86400
+	if in.Role != event.RoleLogin || in.Secret == 0 || s.N+s.Refused == 0 || s.Last/day == in.Sec/day {
+		return false
+	}
+	s.Earlier = uint16(min(65535, int(s.Earlier)+max(0, s.Secrets.Bits()-1)))
+	s.Secrets = 0
+	return s.Streak > 0
 }
 
 // step compares an attempt with the ones before.

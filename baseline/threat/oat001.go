@@ -37,6 +37,8 @@ func (oat001) Cap(o *Observation, s Subject) (event.Action, string) {
 	switch a := in.ByActor; {
 	case a.Objects.Bits() < 4:
 		return event.ActionObserve, "fewer than 4 cards: a wallet"
+	case known(in) && a.Fail < 10:
+		return event.ActionObserve, "a known account and fewer than 10 declines: a telephone desk's bad day"
 	case a.Success*2 > a.N && known(in):
 		return event.ActionObserve, "a known account, and most cards are approved: a telephone desk"
 	case a.Success*2 > a.N && in.Event.Keys[event.KindAccount] != 0:

@@ -60,7 +60,7 @@ func (oat007) Observe(o *Observation) {
 	}
 	// The account as a target: failures from places it does not know, each new. A
 	// refused attempt has no outcome, but somebody new has come.
-	if in.ByObject == nil || in.Resolution.Familiarity == actor.Familiar || !st.Known && !in.Refused {
+	if in.ByObject == nil || in.ObjectStep.Overnight || in.Resolution.Familiarity == actor.Familiar || !st.Known && !in.Refused {
 		return
 	}
 	obj, ost := in.ByObject, &in.ObjectStep
@@ -85,7 +85,7 @@ func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {
 		switch {
 		case obj.Clients.Bits() < 3 || obj.Fail < 4:
 			return event.ActionObserve, "the account was attacked from fewer than 3 addresses"
-		case in.Secret != 0 && obj.Secrets.Bits() < 4:
+		case in.Secret != 0 && obj.Secrets.Bits()+int(obj.Earlier) < 4:
 			return event.ActionObserve, "fewer than 4 secrets: a client with an old password"
 		}
 		return event.ActionChallenge, "an account as a target is challenged, its owner's contexts are exempt"
@@ -96,7 +96,7 @@ func (oat007) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionObserve, "the account knows this context"
 	case in.Guessed && a.Success*4 >= a.N:
 		return event.ActionObserve, "log-ins succeed from here too: a shared place"
-	case in.Guessed && in.App() && a.GapMean > 20000:
+	case in.Guessed && (in.App() || in.NewApp()) && a.GapMean > 20000:
 		return event.ActionRateLimit, "the site's own app at a slow pace: a stored password that is out of date"
 	case a.Fail < 6 || in.Secret != 0 && a.Secrets.Bits() < 5:
 		return event.ActionObserve, "fewer than 5 distinct secrets: somebody who mistypes"
