@@ -52,13 +52,15 @@ func newRig(t *testing.T) *rig {
 // outlet is a log at the other end, which takes a batch once however often it is
 // delivered under one announcement.
 type outlet struct {
-	r       *rig
-	batch   []flow.Exchange
-	repeat  []byte
-	note    string
-	notes   int
-	taken   map[string]bool
-	deliver func(take func()) error
+	r      *rig
+	batch  []flow.Exchange
+	repeat []byte
+	note   string
+	notes  int
+	taken  map[string]bool
+	// deliver is how a batch is delivered, nil for as usual. A test may set it while
+	// the follower runs.
+	deliver atomic.Pointer[func(take func()) error]
 }
 
 var errKilled = errors.New("killed")
@@ -67,6 +69,8 @@ func (o *outlet) Open(_ context.Context, note []byte) error {
 	o.repeat = note
 	return nil
 }
+
+func (o *outlet) on(deliver func(take func()) error) { o.deliver.Store(&deliver) }
 
 func (o *outlet) Take(x *flow.Exchange) bool {
 	o.batch = append(o.batch, *x)
@@ -97,8 +101,8 @@ func (o *outlet) Deliver(context.Context) error {
 		o.taken[o.note] = true
 		o.batch = nil
 	}
-	if o.deliver != nil {
-		return o.deliver(take)
+	if deliver := o.deliver.Load(); deliver != nil {
+		return (*deliver)(take)
 	}
 	take()
 	return nil
@@ -432,16 +436,16 @@ func TestAKillRepeatsNoLine(t *testing.T) {
 				r.start()
 				r.append(2)
 				r.settle()
-				r.outlet.deliver = func(take func()) error {
+				r.outlet.on(func(take func()) error {
 					if c.arrives {
 						take()
 					}
 					return errKilled
-				}
+				})
 				r.append(17)
 				r.settle()
 				r.kill()
-				r.outlet.deliver = nil
+				r.outlet.deliver.Store(nil)
 				c.move(r)
 				r.start()
 				r.append(1)
@@ -502,11 +506,11 @@ func TestABatchThatChangedIsNoRepeat(t *testing.T) {
 		r := newRig(t)
 		r.append(5) // more than identifies the file
 		r.start()
-		r.outlet.deliver = func(take func()) error { take(); return errKilled }
+		r.outlet.on(func(take func()) error { take(); return errKilled })
 		r.append(4)
 		r.settle()
 		r.kill()
-		r.outlet.deliver = nil
+		r.outlet.deliver.Store(nil)
 		// The file's rest was rewritten: what stands there now has not arrived.
 		text, err := os.ReadFile(r.cfg.Path)
 		if err != nil {
@@ -570,13 +574,13 @@ func TestPositionWaitsForTheHandOver(t *testing.T) {
 		r := newRig(t)
 		var works atomic.Bool
 		tries := 0
-		r.outlet.deliver = func(take func()) error {
+		r.outlet.on(func(take func()) error {
 			for tries++; !works.Load(); {
 				time.Sleep(time.Second) //nolint:forbidigo // fake time inside a synctest bubble
 			}
 			take()
 			return nil
-		}
+		})
 		r.append(3)
 		r.start()
 		offset := func() int64 {
@@ -732,7 +736,8 @@ func TestAnyOrderOfWritesRotationsAndRestarts(t *testing.T) {
 			toggle := func() {
 				switch {
 				case !running:
-					r.outlet.deliver, dead = nil, false
+					r.outlet.deliver.Store(nil)
+					dead = false
 					r.start()
 				case rnd.IntN(2) == 0:
 					r.stop()
@@ -763,13 +768,13 @@ func TestAnyOrderOfWritesRotationsAndRestarts(t *testing.T) {
 					r.settle()
 				case 4: // the next batch is the last, whether it arrives or not
 					arrives := rnd.IntN(2) == 0
-					r.outlet.deliver = func(take func()) error {
+					r.outlet.on(func(take func()) error {
 						if arrives {
 							take()
 						}
 						dead = true
 						return errKilled
-					}
+					})
 				default:
 					r.append(rnd.IntN(20))
 				}

@@ -212,7 +212,7 @@ func TestExpectContinue(t *testing.T) {
 		_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
 		b := make([]byte, 5)
 		_, _ = io.ReadFull(br, b)
-		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n%s", b)
+		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n%s", b)
 	})
 	p := start(t, "http://"+up, nil, nil)
 	c, br := dial(t, p.addr)
