@@ -140,8 +140,10 @@ func (e *Extractor) KeyID() string { return e.keys.KeyID() }
 
 // SiteOf returns the site of a host name: an exact match, then the longest
 // wildcard, then the default.
-func (e *Extractor) SiteOf(host string) string {
-	name := hostName(host)
+func (e *Extractor) SiteOf(host string) string { return e.siteOf(hostName(host)) }
+
+// siteOf is SiteOf for a host in stored form.
+func (e *Extractor) siteOf(name string) string {
 	if s := e.hosts[name]; s != "" {
 		return s
 	}
@@ -225,7 +227,7 @@ func (e *Extractor) begin(x *Exchange, ev *event.Event, key *macKey) {
 	}
 	r.shape.hash = fnvOffset
 	r.path, r.query = splitTarget(x.Target)
-	r.heads.scan(x.Headers)
+	r.heads.scan(x.Headers, &r.shapes)
 
 	e.describe(r, ev)
 	r.plan = e.plan(ev.Site, x.Method, r.path, &r.segments)
@@ -262,7 +264,7 @@ func (e *Extractor) describe(r *request, ev *event.Event) {
 	ev.Time = x.Time.UnixNano()
 	ev.Host = hostName(x.Host)
 	if ev.Site = x.Site; ev.Site == "" {
-		ev.Site = e.SiteOf(ev.Host)
+		ev.Site = e.siteOf(ev.Host)
 	}
 	ev.Client = x.Client.Addr().Unmap().WithZone("")
 	ev.ClientPort = x.Client.Port()
@@ -274,7 +276,10 @@ func (e *Extractor) describe(r *request, ev *event.Event) {
 			r.flags |= event.FlagVerifiedBot
 		}
 	}
-	ev.TLSVersion, ev.SNI, ev.JA4 = x.TLS.Version, hostName(x.TLS.SNI), x.TLS.JA4
+	ev.TLSVersion, ev.SNI, ev.JA4 = x.TLS.Version, ev.Host, x.TLS.JA4
+	if x.TLS.SNI != x.Host {
+		ev.SNI = hostName(x.TLS.SNI)
+	}
 	ev.Protocol = x.Protocol
 	ev.Method, _ = clean(x.Method, 32)
 	if x.HeadersKnown {
@@ -441,17 +446,22 @@ func network(ev *event.Event, k *macKey, st *macState) {
 	if !ev.Client.IsValid() {
 		return
 	}
-	st.buf = ev.Client.AppendTo(append(st.buf[:0], "client\x00"...))
-	ev.Keys[event.KindClient] = k.sum(st)
-	length := 24
-	if ev.Client.Is6() {
-		length = 48
+	low := ev.Client.As16()
+	known := &st.addresses[(low[15]^low[14]<<1^low[13]<<2^low[7])&byte(len(st.addresses)-1)]
+	if known.of != ev.Client {
+		known.of = ev.Client
+		st.buf = ev.Client.AppendTo(append(st.buf[:0], "client\x00"...))
+		known.client, known.net = k.sum(st), 0
+		length := 24
+		if ev.Client.Is6() {
+			length = 48
+		}
+		if prefix, err := ev.Client.Prefix(length); err == nil {
+			st.buf = prefix.AppendTo(append(st.buf[:0], "client_net\x00"...))
+			known.net = k.sum(st)
+		}
 	}
-	prefix, err := ev.Client.Prefix(length)
-	if err == nil {
-		st.buf = prefix.AppendTo(append(st.buf[:0], "client_net\x00"...))
-		ev.Keys[event.KindClientNet] = k.sum(st)
-	}
+	ev.Keys[event.KindClient], ev.Keys[event.KindClientNet] = known.client, known.net
 	if ev.ASN != 0 {
 		st.buf = appendDecimal(append(st.buf[:0], "asn\x00"...), ev.ASN)
 		ev.Keys[event.KindASN] = k.sum(st)

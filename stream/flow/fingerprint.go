@@ -103,48 +103,150 @@ func classify(hash uint64, name string) headerClass {
 const maxHeaders = 256
 
 // scan reads the header fields once; the first of a repeated field counts.
-func (h *heads) scan(fields []Field) {
-	*h = heads{order: fnvOffset, core: fnvOffset, stable: fnvOffset, absent: 0x1f}
-	for i := range fields[:min(len(fields), maxHeaders)] {
-		f := &fields[i]
+func (h *heads) scan(fields []Field, known *shapes) {
+	fields = fields[:min(len(fields), maxHeaders)]
+	s := known.of(fields)
+	*h = heads{order: s.order, core: s.core, stable: s.stable, absent: s.absent}
+	for _, v := range s.values {
+		first(h.value(v.class), fields[v.field].Value)
+	}
+}
+
+// value is where the value of a class is kept.
+func (h *heads) value(class headerClass) *string {
+	//exhaustive:ignore
+	switch class {
+	case hdrUserAgent:
+		return &h.userAgent
+	case hdrAcceptLanguage:
+		return &h.acceptLanguage
+	case hdrReferer:
+		return &h.referer
+	case hdrContentType:
+		return &h.contentType
+	default:
+		return &h.contentEncoding
+	}
+}
+
+// headShape is what the names of the header fields alone tell.
+type headShape struct {
+	names               string // each followed by a line feed
+	order, core, stable uint64
+	absent              byte
+	values              []headerValue
+}
+
+// headerValue is a field whose value counts.
+type headerValue struct {
+	class headerClass
+	field uint8
+}
+
+// shapes remembers what names tell: programs are few, and each sends the same
+// names again and again. An entry is checked whole, so that a forged one that
+// takes its place costs time only.
+type shapes [64]headShape
+
+// maxShapeNames bounds the names of an entry that is kept, in bytes.
+const maxShapeNames = 1024
+
+// of returns what the names of fields tell, valid until the next call.
+func (t *shapes) of(fields []Field) *headShape {
+	size, mix := 0, uint64(len(fields))
+	for i := range fields {
+		n := fields[i].Name
+		size += len(n) + 1
+		mix = mix*31 + uint64(len(n))
+		if n != "" {
+			mix += uint64(n[0]) << 8
+		}
+	}
+	s := &t[mix*fnvPrime>>32%uint64(len(t))]
+	if size <= maxShapeNames && size > 0 && s.holds(fields, size) {
+		return s
+	}
+	s.scan(fields)
+	s.names = ""
+	if size <= maxShapeNames {
+		s.keep(fields, size)
+	}
+	return s
+}
+
+// holds reports whether the entry is that of fields, whose names have size bytes
+// with their line feeds.
+func (s *headShape) holds(fields []Field, size int) bool {
+	if len(s.names) != size {
+		return false
+	}
+	rest := s.names
+	for i := range fields {
+		n := len(fields[i].Name)
+		if n >= len(rest) || rest[n] != '\n' || rest[:n] != fields[i].Name {
+			return false
+		}
+		rest = rest[n+1:]
+	}
+	return true
+}
+
+func (s *headShape) keep(fields []Field, size int) {
+	var b strings.Builder
+	b.Grow(size)
+	for i := range fields {
+		if strings.IndexByte(fields[i].Name, '\n') >= 0 {
+			return
+		}
+		b.WriteString(fields[i].Name)
+		b.WriteByte('\n')
+	}
+	s.names = b.String()
+}
+
+func (s *headShape) scan(fields []Field) {
+	*s = headShape{order: fnvOffset, core: fnvOffset, stable: fnvOffset, absent: 0x1f, values: s.values[:0]}
+	for i := range fields {
+		name := fields[i].Name
 		one := uint64(fnvOffset)
-		order := h.order
-		for j := 0; j < len(f.Name); j++ {
-			c := uint64(lower(f.Name[j]))
+		order := s.order
+		for j := 0; j < len(name); j++ {
+			c := uint64(lower(name[j]))
 			one = (one ^ c) * fnvPrime
 			order = (order ^ c) * fnvPrime
 		}
-		h.order = (order ^ '\n') * fnvPrime
-		class := classify(one, f.Name)
-		if class != hdrVolatile && class != hdrReferer {
-			h.stable = fnvWord(h.stable, one)
-		}
-		switch class {
-		case hdrUserAgent:
-			first(&h.userAgent, f.Value)
-			h.absent &^= 1
-		case hdrAccept:
-			h.absent &^= 2
-		case hdrAcceptLanguage:
-			first(&h.acceptLanguage, f.Value)
-			h.absent &^= 4
-		case hdrAcceptEncoding:
-			h.absent &^= 8
-		case hdrSecFetchSite:
-			h.absent &^= 16
-		case hdrReferer:
-			first(&h.referer, f.Value)
-		case hdrContentType:
-			first(&h.contentType, f.Value)
-		case hdrContentEncoding:
-			first(&h.contentEncoding, f.Value)
-		case hdrOther, hdrVolatile, hdrHost, hdrConnection:
-		}
-		switch class {
-		case hdrUserAgent, hdrAccept, hdrAcceptLanguage, hdrAcceptEncoding, hdrHost, hdrConnection:
-			h.core = fnvWord(h.core, one)
-		case hdrOther, hdrVolatile, hdrReferer, hdrContentType, hdrContentEncoding, hdrSecFetchSite:
-		}
+		s.order = (order ^ '\n') * fnvPrime
+		s.add(classify(one, name), one, uint8(i))
+	}
+}
+
+// add takes a field of a class whose lower-case name has the hash one.
+func (s *headShape) add(class headerClass, one uint64, field uint8) {
+	if class != hdrVolatile && class != hdrReferer {
+		s.stable = fnvWord(s.stable, one)
+	}
+	switch class {
+	case hdrUserAgent:
+		s.absent &^= 1
+	case hdrAccept:
+		s.absent &^= 2
+	case hdrAcceptLanguage:
+		s.absent &^= 4
+	case hdrAcceptEncoding:
+		s.absent &^= 8
+	case hdrSecFetchSite:
+		s.absent &^= 16
+	case hdrOther, hdrVolatile, hdrHost, hdrConnection, hdrReferer, hdrContentType, hdrContentEncoding:
+	}
+	switch class {
+	case hdrUserAgent, hdrAccept, hdrAcceptLanguage, hdrAcceptEncoding, hdrHost, hdrConnection:
+		s.core = fnvWord(s.core, one)
+	case hdrOther, hdrVolatile, hdrReferer, hdrContentType, hdrContentEncoding, hdrSecFetchSite:
+	}
+	switch class {
+	case hdrUserAgent, hdrAcceptLanguage, hdrReferer, hdrContentType, hdrContentEncoding:
+		s.values = append(s.values, headerValue{class, field})
+	case hdrOther, hdrVolatile, hdrAccept, hdrAcceptEncoding, hdrSecFetchSite, hdrHost, hdrConnection:
 	}
 }
 

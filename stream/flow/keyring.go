@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/maphash"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -56,6 +57,14 @@ type macState struct {
 	mac hash.Hash
 	buf []byte
 	sum [sha256.Size]byte
+	// addresses are the pseudonyms of recent clients, by their address's hash.
+	addresses [256]addressKeys
+}
+
+// addressKeys are the pseudonyms of an address and of its network.
+type addressKeys struct {
+	of          netip.Addr
+	client, net event.Hash
 }
 
 // NewKeyring makes a ring of the current key and, optionally, the previous

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // lexer reads JSON (RFC 8259) from a bounded slice without building a tree.
@@ -179,7 +180,10 @@ func unhex(c byte) int {
 
 // unquote resolves the escapes of a raw string that str has checked and
 // replaces invalid UTF-8 and lone surrogates with U+FFFD.
-func unquote(raw []byte) string { return string(appendUnquoted(make([]byte, 0, len(raw)), raw)) }
+func unquote(raw []byte) string {
+	out := appendUnquoted(make([]byte, 0, len(raw)), raw)
+	return unsafe.String(unsafe.SliceData(out), len(out)) //nolint:gosec // nobody else has the bytes
+}
 
 func appendUnquoted(out, raw []byte) []byte {
 	for i := 0; i < len(raw); {

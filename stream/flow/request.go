@@ -17,6 +17,7 @@ type request struct {
 	query    string
 	segments pathSegments
 	heads    heads
+	shapes   shapes // of requests before
 	shape    shape
 	ptrs     pointers
 	form     []pair
