@@ -172,10 +172,16 @@ func (l *limit) holds(v float64) bool { return l.most && v <= l.value || !l.most
 
 // ratio adds a row in which weir is held against a peer.
 func (r *result) ratio(what, unit string, weir, peer float64, peerIs string, target *limit) {
-	w := row{What: what, Weir: weir, Peer: peer, PeerIs: peerIs, Unit: unit}
+	quotient := 0.
 	if peer != 0 {
-		w.Ratio = weir / peer
+		quotient = weir / peer
 	}
+	r.compare(what, unit, weir, peer, quotient, peerIs, target)
+}
+
+// compare is ratio for a quotient that was taken pair by pair.
+func (r *result) compare(what, unit string, weir, peer, quotient float64, peerIs string, target *limit) {
+	w := row{What: what, Weir: weir, Peer: peer, Ratio: quotient, PeerIs: peerIs, Unit: unit}
 	if target != nil {
 		ok := target.holds(w.Ratio)
 		w.Target, w.Met = target.String(), &ok
