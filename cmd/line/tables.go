@@ -1,9 +1,11 @@
 package line
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/weirproject/weir/store/clickhouse"
 	"github.com/weirproject/weir/stream"
@@ -21,19 +23,70 @@ func (t eventTable) Insert(ctx context.Context, token string, b *stream.Batch) e
 	if err != nil {
 		return err
 	}
-	r, w := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		_, err := b.WriteArrow(w)
-		_ = w.CloseWithError(err) // nil is the end of the stream
-		done <- err
-	}()
-	err = store.InsertEvents(ctx, token+"/events", r)
-	_ = r.CloseWithError(context.Canceled) // ends the writing when the insert failed early
-	if written := <-done; written != nil && !errors.Is(written, context.Canceled) {
-		err = written
+	body := &arrowBody{batch: b}
+	err = store.InsertEvents(ctx, token+"/events", body)
+	if err != nil {
+		err = errors.Join(err, body.fault())
 	}
 	return permanent(err)
+}
+
+// arrowBody is a batch as the body of an insert. The HTTP client lets it write
+// itself: a batch of rows leaves with a few system calls, where a pipe would cut
+// it into hundreds.
+type arrowBody struct {
+	batch *stream.Batch
+	whole *bytes.Buffer // for a client that reads
+
+	mu  sync.Mutex
+	err error
+}
+
+// WriteTo implements io.WriterTo.
+func (a *arrowBody) WriteTo(w io.Writer) (int64, error) {
+	c := &countingWriter{w: w}
+	_, err := a.batch.WriteArrow(c)
+	if c.err == nil { // not the connection's, which the client tells of
+		a.mu.Lock()
+		a.err = err
+		a.mu.Unlock()
+	}
+	return c.n, err
+}
+
+// Read implements io.Reader.
+func (a *arrowBody) Read(p []byte) (int, error) {
+	if a.whole == nil {
+		a.whole = &bytes.Buffer{}
+		if _, err := a.WriteTo(a.whole); err != nil {
+			return 0, err
+		}
+	}
+	return a.whole.Read(p)
+}
+
+// fault says why the batch itself could not be written.
+func (a *arrowBody) fault() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// countingWriter counts what w takes and keeps its error.
+type countingWriter struct {
+	w   io.Writer
+	n   int64
+	err error
+}
+
+// Write implements io.Writer.
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	if err != nil {
+		c.err = err
+	}
+	return n, err
 }
 
 // permanent marks data that the store will never take.
