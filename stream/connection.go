@@ -84,7 +84,9 @@ func (c Connection) options() []kgo.Opt {
 	if id == "" {
 		id = "weir"
 	}
-	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(id)}
+	// Client metrics (KIP-714) are for the brokers' operators; a client gathers and
+	// compresses them whether anybody asks or not.
+	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(id), kgo.DisableClientMetrics()}
 	if c.Log != nil {
 		opts = append(opts, kgo.WithLogger(clientLog{c.Log}))
 	}
