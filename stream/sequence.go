@@ -50,13 +50,6 @@ type extent struct {
 	Count uint64 `json:"count"`
 }
 
-// Bounds of a batch per partition. With one event more (wire.MaxEventBytes), 10 %
-// for what eventBytes leaves out and the schema it stays within a record.
-const (
-	maxSequenceEvents = 4096
-	maxSequenceBytes  = 640 << 10
-)
-
 // NewSequence returns a sequence that sends through p, to be opened first.
 func (p *Producer) NewSequence() *Sequence {
 	return &Sequence{p: p, batches: make(map[int32]*batch), next: make(map[int32]uint64)}
@@ -105,9 +98,8 @@ func (s *Sequence) Add(ev *event.Event) (full bool) {
 		s.p.ledger.lose(source, LostTooLarge, 1)
 		return false
 	}
-	b.bytes += eventBytes(ev)
 	b.sources[source]++
-	return b.encoder.Len() >= maxSequenceEvents || b.bytes >= maxSequenceBytes
+	return b.encoder.Full()
 }
 
 // Announce returns what has to be saved before Deliver.
@@ -190,7 +182,6 @@ func (s *Sequence) settle(b *batch, err error) error {
 	for source, n := range b.sources {
 		s.p.ledger.produced[source].Add(uint64(n))
 	}
-	b.bytes = 0 // none of the producer's buffer
 	s.p.book(b, cause)
 	clear(b.sources[:])
 	return nil

@@ -81,6 +81,16 @@ func NewEncoder(cfg EncoderConfig) *Encoder {
 // Len is the number of events collected.
 func (e *Encoder) Len() int { return e.n }
 
+// Full reports whether an event might not fit any more, were it of the greatest
+// size. While it does not, Append never returns ErrFull.
+func (e *Encoder) Full() bool {
+	most := e.cfg.MaxBytes - fixedOverhead - rowBytes - MaxEventBytes
+	if e.n < e.cfg.MaxEvents && e.bound > most {
+		e.bound = e.used()
+	}
+	return e.n >= e.cfg.MaxEvents || e.bound > most
+}
+
 // Append adds one event. ErrFull asks for a Flush before it; an event that is
 // ErrEventTooLarge is not added.
 func (e *Encoder) Append(ev *event.Event) error {
