@@ -414,7 +414,7 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 		return false // versions of one browser: who has one of them is not who has another
 	}
 	owners, senders := e.shared(in, actor.Fingerprint, uint64(f)), e.shared(in, actor.Template, uint64(template))
-	swarms := in.ByTool != nil && in.ByTool.Clients.Count() >= swarm
+	swarms := in.Masked || in.ByTool != nil && in.ByTool.Clients.Count() >= swarm
 	if owners > 0 && swarms && e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0 {
 		senders = 0 // they are too few for the strangers who come with it
 	}

@@ -73,6 +73,9 @@ func toolReads(o *Observation) {
 		nats, want := o.Page(feature.PageBare, 0, 0, p.Bare, 9)
 		o.Tally(Tool, 1, min(nats, 800), p.Bare, want)
 		nats, want = o.Page(feature.PageOrdered, 0, 0, p.Ordered, 2)
+		if in.Masked {
+			nats = max(nats, 0) // to read in no order is no alibi for a script
+		}
 		o.Tally(Tool, 2, min(nats, 1500), p.Ordered, want)
 	}
 	u := feature.UrnUnowned

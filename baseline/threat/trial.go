@@ -16,6 +16,11 @@ func (o *Observation) Unowned() bool {
 	return f != 0 && o.Layer.Resolver.Vouched(in.SiteIndex, f, uint64(k[event.KindRequestTemplate]), in.Sec) == 0
 }
 
+// maskedShare bounds the share of people's sessions that is expected of software
+// that claims several browsers under one hello, in parts per million: those behind
+// a proxy that opens their company's connections.
+const maskedShare = 50000
+
 // Repetition is the ratio for one more attempt by an actor that made so many in
 // this episode, against the learned share of the site's actors that go on after
 // as many: people pay once or twice, and sign up once.
@@ -39,6 +44,9 @@ func (o *Observation) Program() (nats, expected int32) {
 		return 0, 0
 	}
 	p0 := in.Site.Unowned[in.Role][min(sessionsBefore(in.ByTool), 7)].Share()
+	if in.Masked {
+		p0 = min(p0, maskedShare)
+	}
 	return sketch.LogLikelihood(o.Unowned(), 980000, min(p0, 970000)), int32(p0 / 1000)
 }
 
@@ -254,6 +262,8 @@ func toolCap(o *Observation) (event.Action, string) {
 	in := o.In
 	t := in.ByTool
 	switch {
+	case in.Masked && t.Clients.Bits() >= maskedPlaces && t.Clients.Bits() < 4:
+		return event.ActionChallenge, "one script under several browsers' names, seen at fewer than 4 addresses"
 	case t.Clients.Bits() < 4:
 		return event.ActionObserve, "the program was seen from fewer than 4 addresses"
 	case !o.Unowned():

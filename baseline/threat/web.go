@@ -78,6 +78,8 @@ func softwareCap(o *Observation) (event.Action, string) {
 	switch t := in.ByTool; {
 	case t == nil || !in.Unowned || !o.Mature():
 		return event.ActionObserve, "proved owners use this software, or the site is young"
+	case in.Masked && t.Clients.Bits() >= maskedPlaces && t.Clients.Bits() < 5:
+		return event.ActionChallenge, "one script under several browsers' names, seen at fewer than 5 addresses"
 	case t.Clients.Bits() < 3 || t.Sessions.Bits() < 3 && (t.Sessions != 0 || t.Clients.Bits() < 5):
 		return event.ActionObserve, "software seen at fewer than 3 addresses, or 5 where it keeps no session"
 	case t.Clients.Bits() < 5 || t.Sessions == 0:
@@ -85,6 +87,10 @@ func softwareCap(o *Observation) (event.Action, string) {
 	}
 	return event.ActionBlock, ""
 }
+
+// maskedPlaces is at how many addresses software that claims several browsers under
+// one hello must have been seen: nobody's browsers do so at home.
+const maskedPlaces = 2
 
 // crowdPart adds to part i of the actor's case that a crowd of addresses goes the
 // same way now, each with a few requests and none as browsers do.
