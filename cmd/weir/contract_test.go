@@ -237,3 +237,40 @@ func TestReplayMakesNoKey(t *testing.T) {
 		}
 	}
 }
+
+// TestReplayOverwritesNoInput: a mistyped --decisions must not empty the log that
+// it was to read.
+func TestReplayOverwritesNoInput(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const line = "203.0.113.7 - - [02/Mar/2026:09:15:00 +0000] \"GET /a HTTP/1.1\" 200 5 \"-\" \"x\"\n"
+	for _, name := range []string{"a.log", "state"} {
+		if err := os.WriteFile(name, []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("a.log", "link"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{
+		"--decisions a.log", "--verdicts ./a.log", "--state-out link", "--decisions out --verdicts ./out", "--state-in state --decisions state",
+		"--flows a.log --verdicts link",
+	} {
+		if code := run(append([]string{"replay", "a.log"}, strings.Fields(args)...)); code != 2 {
+			t.Errorf("%s: exit %d, want 2", args, code)
+		}
+		for _, name := range []string{"a.log", "state"} {
+			if b, err := os.ReadFile(name); err != nil || string(b) != line {
+				t.Fatalf("%s: %s became %q, %v", args, name, b, err)
+			}
+		}
+	}
+	for range 2 { // the second run goes on from the first one's state
+		args := []string{"replay", "a.log", "--decisions", os.DevNull, "--verdicts", os.DevNull, "--state-out", "s"}
+		if _, err := os.Stat("s"); err == nil {
+			args = append(args, "--state-in", "s")
+		}
+		if code := run(args); code != 0 {
+			t.Errorf("%v: exit %d", args, code)
+		}
+	}
+}

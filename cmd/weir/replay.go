@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -80,7 +81,43 @@ func (f *replayFlags) parse() (mode event.Mode, learnUntil int64, err error) {
 	return mode, learnUntil, nil
 }
 
+// overwrites refuses an output that is one of the files to be read, or the other
+// output: it would be emptied before anything is read from it.
+func (f *replayFlags) overwrites(files []string) error {
+	taken := map[string]string{"--flows": f.flows, "--state-in": f.stateIn}
+	for i, path := range files {
+		taken[fmt.Sprintf("FILE %d", i+1)] = path
+	}
+	for _, o := range []struct{ flag, path string }{{"--decisions", f.decisions}, {"--verdicts", f.verdicts}, {"--state-out", f.stateOut}} {
+		for flag, path := range taken {
+			if replaced := flag == "--state-in" && o.flag == "--state-out"; !replaced && sameFile(o.path, path) {
+				return usagef("%s %s: that is %s too, and would be overwritten", o.flag, o.path, flag)
+			}
+		}
+		taken[o.flag] = o.path
+	}
+	return nil
+}
+
+// sameFile reports whether two paths name one regular file, or will.
+func sameFile(a, b string) bool {
+	if a == "" || b == "" || b == "-" {
+		return false
+	}
+	one, err := os.Stat(a)
+	if err != nil {
+		one, err := filepath.Abs(a)
+		two, err2 := filepath.Abs(b)
+		return err == nil && err2 == nil && one == two
+	}
+	two, err := os.Stat(b)
+	return err == nil && one.Mode().IsRegular() && os.SameFile(one, two)
+}
+
 func runReplay(cmd *cobra.Command, g *global, f *replayFlags, files []string) (err error) {
+	if err := f.overwrites(files); err != nil {
+		return err
+	}
 	mode, learnUntil, err := f.parse()
 	if err != nil {
 		return err
