@@ -80,7 +80,10 @@ func (f *follower) describe() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the access log cannot be read: %w", err)
 	}
-	_ = file.Close() // only looked at
+	defer func() { _ = file.Close() }() // only looked at
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		return "", fmt.Errorf("the access log cannot be read: %s is a directory", f.path)
+	}
 	text := "follows " + f.path
 	if n := f.Missed(); n > 0 {
 		text += fmt.Sprintf("; %d times a file was gone or cut off before it was read to its end, so that lines may be missing", n)

@@ -26,6 +26,9 @@ func TestStatusSaysWhatBecomesOfALog(t *testing.T) {
 	if text, _ := f.describe(); !strings.Contains(text, "sampled in "+dead) {
 		t.Errorf("with rejected lines: %q", text)
 	}
+	if text, err := (&follower{Follower: &accesslog.Follower{}, path: dir}).describe(); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("a directory: %q, %v", text, err)
+	}
 	if err := os.Remove(log); err != nil {
 		t.Fatal(err)
 	}

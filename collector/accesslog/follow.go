@@ -139,30 +139,45 @@ func NewFollower(cfg FollowConfig, m *Metrics, out Outlet) (*Follower, error) {
 func (f *Follower) Missed() uint64 { return f.missed.Load() }
 
 // Run follows the log until ctx ends, saves the position and returns nil. A log
-// that does not exist yet is waited for. Errors are those of the position file,
-// of reading and of the outlet.
+// that does not exist yet, or cannot be opened, is waited for. Errors are those
+// of the position file, of reading and of the outlet.
 func (f *Follower) Run(ctx context.Context) error {
-	defer func() {
-		for _, t := range f.tails {
-			t.close()
-		}
-	}()
-	if err := f.resume(ctx); err != nil || ctx.Err() != nil {
-		return quiet(ctx, err)
-	}
+	defer f.closeAll()
 	poll := time.NewTicker(f.cfg.PollEvery)
 	defer poll.Stop()
 	for {
+		err := f.resume(ctx)
+		if err != nil && !errors.Is(err, errUnreadable) {
+			return quiet(ctx, err)
+		}
+		if f.hear(err); err == nil {
+			break
+		}
+		f.closeAll()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-poll.C:
+		}
+	}
+	for ctx.Err() == nil {
 		if err := f.poll(ctx); err != nil {
 			return quiet(ctx, err)
 		}
 		select {
 		case <-ctx.Done():
-			return f.save(nil, true)
 		case <-poll.C:
+			f.keep(nil)
 		}
-		f.keep(nil)
 	}
+	return f.save(nil, true)
+}
+
+func (f *Follower) closeAll() {
+	for _, t := range f.tails {
+		t.close()
+	}
+	f.tails = nil
 }
 
 // quiet drops what only says that ctx has ended.

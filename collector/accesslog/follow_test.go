@@ -480,6 +480,49 @@ func TestALogThatIsBornWhileAwayIsReadWhole(t *testing.T) {
 	})
 }
 
+// TestALogThatCannotBeOpenedIsTriedAgain: it ends nobody else's collecting.
+func TestALogThatCannotBeOpenedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.FromStart = false
+		away := r.cfg.Path + ".away"
+		hide := func() {
+			if err := os.Rename(r.cfg.Path, away); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(r.cfg.Path, r.cfg.Path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		show := func() {
+			if err := errors.Join(os.Remove(r.cfg.Path), os.Rename(away, r.cfg.Path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.write(r.cfg.Path, "old\n")
+		hide()
+		r.start()
+		show()
+		r.settle()
+		r.append(3)
+		r.settle()
+		r.want(3)
+		hide()
+		r.write(away, r.lines(2))
+		r.settle()
+		r.kill()
+		r.start()
+		show()
+		r.append(1)
+		r.settle()
+		r.want(6)
+		if n := r.changes("missed"); n != 0 {
+			t.Errorf("missed %v", n)
+		}
+		r.stop()
+	})
+}
+
 func TestAPowerLossRepeatsUnderTheSameIDs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

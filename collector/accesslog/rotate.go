@@ -269,7 +269,7 @@ func (f *Follower) enter(ctx context.Context) error {
 // rotation may give the new file its owner a moment later.
 func (f *Follower) hear(err error) {
 	if err != nil && !f.deaf {
-		f.cfg.Log.Error("the access log cannot be read; it is tried again", "path", f.cfg.Path, "err", err)
+		f.cfg.Log.Error("an access log is tried again", "path", f.cfg.Path, "err", err)
 	}
 	f.deaf = err != nil
 }

@@ -32,6 +32,9 @@ type tail struct {
 	named []byte
 }
 
+// errUnreadable says that the log's path cannot be opened; that may change.
+var errUnreadable = errors.New("the access log cannot be read")
+
 // openTail opens a file at its beginning; a missing one gives nil.
 func (f *Follower) openTail(path string) (*tail, error) {
 	file, err := os.Open(path)
@@ -39,7 +42,7 @@ func (f *Follower) openTail(path string) (*tail, error) {
 		return nil, nil //nolint:nilnil // absence is no error here
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open access log: %w", err)
+		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	t := &tail{file: file, path: path}
 	st, err := file.Stat()
@@ -52,7 +55,7 @@ func (f *Follower) openTail(path string) (*tail, error) {
 	}
 	if err != nil {
 		t.close()
-		return nil, fmt.Errorf("open access log %s: %w", path, err)
+		return nil, fmt.Errorf("%w: %s: %w", errUnreadable, path, err)
 	}
 	t.lines = newLineReader(file, f.cfg.Format.maxLine())
 	return t, nil
