@@ -25,18 +25,22 @@ func TestMain(m *testing.M) {
 	case "slack":
 		slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 		Ready(fmt.Sprint(time.Duration(slack), err))
-		os.Exit(0)
+		untilStopped() // one that ended at once might not be heard
 	case "twice":
 		Ready("mode shadow")
 		Ready("mode enforce")
-		select {}
+		untilStopped()
 	case "ready":
 		Ready("port 1234")
-		stop := make(chan os.Signal, 1)
-		signal.Notify(stop, syscall.SIGTERM)
-		<-stop
-		os.Exit(0)
+		untilStopped()
 	}
+}
+
+func untilStopped() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	<-stop
+	os.Exit(0)
 }
 
 func newSupervisor(t *testing.T) *Supervisor {
