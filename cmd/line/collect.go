@@ -55,8 +55,9 @@ func Collect(ctx context.Context, env Env) error {
 }
 
 // collectLinger is how long captured events wait for others: each record costs
-// every part that handles it.
-const collectLinger = 10 * time.Millisecond
+// every part that handles it. With the slack of this part's timers it is 10 ms at
+// most.
+const collectLinger = 7 * time.Millisecond
 
 type collecting struct {
 	*role
