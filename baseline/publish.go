@@ -345,7 +345,7 @@ func (e *Engine) toolOf(in *feature.Input) bool {
 	k := &in.Event.Keys
 	f := e.resolver.Vouched(in.SiteIndex, uint64(k[event.KindFingerprint]), uint64(k[event.KindRequestTemplate]), in.Sec)
 	t := e.shared(in, actor.Template, uint64(k[event.KindRequestTemplate]))
-	return f == 0 || t == 0
+	return in.Unowned || f == 0 || t == 0
 }
 
 func (e *Engine) bindObject(in *feature.Input, c *threat.Case) bool {
@@ -415,7 +415,7 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	}
 	owners, senders := e.shared(in, actor.Fingerprint, uint64(f)), e.shared(in, actor.Template, uint64(template))
 	swarms := in.Masked || in.ByTool != nil && in.ByTool.Clients.Count() >= swarm
-	if owners > 0 && swarms && e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0 {
+	if owners > 0 && swarms && (in.Unowned || e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0) {
 		senders = 0 // they are too few for the strangers who come with it
 	}
 	if in.Site.Headers != 0 && (senders >= 16 && (!swarms || !e.layer.Foreign(in)) || owners > 0 && senders > 0) {

@@ -262,13 +262,26 @@ func (r *Resolver) teach(q *Request, owner uint64, since uint32, types ...Type) 
 		if row == nil {
 			continue
 		}
-		age := row.First - min(row.First, r.sites[q.Site].began)
 		one := owner
-		if max(since, row.First)-min(since, row.First) < min(week, age/part) {
+		if !r.independent(q.Site, since, row.First) {
 			one = row.Key
 		}
 		r.own(&row.Val, one, epochOf(q.Now))
 	}
+}
+
+// independent says that who came to the site at one time did not come with software
+// that came at another.
+func (r *Resolver) independent(site uint16, since, software uint32) bool {
+	age := software - min(software, r.sites[site].began)
+	return max(since, software)-min(since, software) >= min(week, age/part)
+}
+
+// Independent says that a proved account did not come to the site with software that
+// came at a time, in seconds.
+func (r *Resolver) Independent(site uint16, owner uint64, software uint32) bool {
+	row := r.accounts.Find(typed(site, Owned, owner))
+	return row != nil && r.independent(site, row.created, software)
 }
 
 func (r *Resolver) ownAll(account uint64, epoch uint8, types ...Type) {

@@ -3,29 +3,70 @@ package feature
 import (
 	"strings"
 
+	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
 )
 
 // hello is the key of the event's TLS hello. In its row Users are the accounts at
-// home that come with it; Objects are the browsers that requests of
+// home that come with it, Groups those of them that did not come to the site when it
+// did; Objects are the browsers that requests of
 // software without owners name under it.
 func (l *Layer) hello(in *Input) uint64 {
 	return statsKey(SubjectHello, sketch.Join(in.Site.Key, sketch.HashString(in.Event.JA4)), event.RoleNone)
 }
 
-// Foreign says that no account at home comes with the event's TLS hello: whatever
-// browser the request names, another program has sent it.
+// hosts is how many accounts at home with a TLS hello say something of whose it is, and
+// few how many owners of a program vouch for nothing where its hello was taught.
+const (
+	hosts = 4
+	few   = 2
+)
+
+// greet remembers when a TLS hello was first seen, and whose it is.
+func (l *Layer) greet(in *Input) {
+	s := l.stat(l.hello(in), in.Sec)
+	if s.First == 0 {
+		s.First = in.Sec
+	}
+	s.Last = in.Sec
+	if in.Resolution.Familiarity != actor.Familiar {
+		return
+	}
+	s.Users.Add(in.Identity.Own)
+	if l.Resolver.Independent(in.SiteIndex, in.Identity.Own, s.First) {
+		s.Groups.Add(in.Identity.Own)
+	}
+}
+
+// greeted is what is known of the event's TLS hello, or nil.
+func (l *Layer) greeted(in *Input) *Stats {
+	if in.Event.JA4 == "" {
+		return nil
+	}
+	return l.stats.Find(l.hello(in))
+}
+
+// taught says that the accounts at home with a TLS hello are several, and nearly all
+// came to the site when it did: that is how aged accounts teach a site a program.
+// Whoever is at home with it himself is spared what follows.
+func taught(in *Input, s *Stats) bool {
+	return s != nil && in.Resolution.Familiarity != actor.Familiar && in.Identity.Home == 0 &&
+		s.Users.Bits() >= hosts && s.Groups.Bits()*4 < s.Users.Bits()
+}
+
+// Foreign says that no account at home comes with the event's TLS hello, or only such
+// as have taught it: whatever browser the request names, another program has sent it.
 func (l *Layer) Foreign(in *Input) bool {
 	if in.Event.JA4 == "" {
 		return false
 	}
-	s := l.stats.Find(l.hello(in))
-	return s == nil || s.Users == 0
+	s := l.greeted(in)
+	return s == nil || s.Users == 0 || taught(in, s)
 }
 
 // name finds what the event's program is known by: its fingerprint, or its hello
-// where it claims to be a browser and no account at home comes with that.
+// where it claims to be a browser and that is nobody's at home, or was taught.
 func (l *Layer) name(in *Input) {
 	e := in.Event
 	f := uint64(e.Keys[event.KindFingerprint])
@@ -38,7 +79,7 @@ func (l *Layer) name(in *Input) {
 	}
 	s := l.stat(l.hello(in), in.Sec)
 	s.Objects.Add(agentName(e.UserAgent))
-	if s.Users != 0 {
+	if s.Users != 0 && !taught(in, s) {
 		return
 	}
 	in.Tool, in.Hello = sketch.Join(in.Site.Key, sketch.HashString(e.JA4)), true

@@ -234,7 +234,11 @@ const freshSeconds = 3600
 func (l *Layer) unowned(in *Input) bool {
 	k := &in.Event.Keys
 	f := uint64(k[event.KindFingerprint])
-	return in.Site.Headers != 0 && f != 0 && l.Resolver.Vouched(in.SiteIndex, f, uint64(k[event.KindRequestTemplate]), in.Sec) == 0
+	if in.Site.Headers == 0 || f == 0 {
+		return false
+	}
+	owners := l.Resolver.Vouched(in.SiteIndex, f, uint64(k[event.KindRequestTemplate]), in.Sec)
+	return owners == 0 || owners <= few && taught(in, l.greeted(in))
 }
 
 // mark finds what an attempt's urns ask.
@@ -290,10 +294,8 @@ func (l *Layer) route(in *Input) {
 
 func (l *Layer) attempt(in *Input) {
 	in.Site.Roles[in.Role]++
-	if in.Resolution.Familiarity == actor.Familiar && in.Event.JA4 != "" && !in.Refused {
-		s := l.stat(l.hello(in), in.Sec)
-		s.Users.Add(in.Identity.Own)
-		s.Last = in.Sec
+	if in.Event.JA4 != "" && !in.Refused {
+		l.greet(in)
 	}
 	// Rows are looked up first: a later Get may replace a row of the same set.
 	in.ByActor = l.row(SubjectActor, in.Identity.ID, in)

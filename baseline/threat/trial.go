@@ -13,7 +13,7 @@ func (o *Observation) Unowned() bool {
 	in := o.In
 	k := &in.Event.Keys
 	f := uint64(k[event.KindFingerprint])
-	return f != 0 && o.Layer.Resolver.Vouched(in.SiteIndex, f, uint64(k[event.KindRequestTemplate]), in.Sec) == 0
+	return in.Unowned || f != 0 && o.Layer.Resolver.Vouched(in.SiteIndex, f, uint64(k[event.KindRequestTemplate]), in.Sec) == 0
 }
 
 // maskedShare bounds the share of people's sessions that is expected of software
