@@ -65,6 +65,9 @@ func (e *Engine) publish(s *site, in *feature.Input, touched []threat.Touched, p
 	if in.Conduct.Flagged != 0 {
 		e.renewActor(s, in, touched)
 	}
+	if in.Masked {
+		e.renewTool(s, in, touched)
+	}
 	if in.Refused {
 		e.alsoNamed(in, touched)
 	}
@@ -146,6 +149,24 @@ next:
 			}
 		}
 		e.consider(s, in, &threat.Touched{Case: c, Facts: &facts[i], Allowed: act})
+	}
+}
+
+// renewTool binds the browser that a script claims this time where a verdict about
+// the script is in force: what it does next is what it did under the other names.
+func (e *Engine) renewTool(s *site, in *feature.Input, touched []threat.Touched) {
+	facts := e.set.Facts()
+next:
+	for i := range facts {
+		for k := range touched {
+			if touched[k].Case.Subject == threat.Tool && int(touched[k].Case.Threat) == i {
+				continue next // done already
+			}
+		}
+		c := e.set.Find(threat.Tool, in.Tool, i)
+		if c != nil && c.Action >= event.ActionChallenge && c.Expires >= in.Now {
+			e.consider(s, in, &threat.Touched{Case: c, Facts: &facts[i], Allowed: c.Action})
+		}
 	}
 }
 
@@ -422,7 +443,7 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 		return false // a rare version of what many people use, or what the program's owners send
 	}
 	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}
-	if c.Score() < threat.BarBlock || in.ByTool == nil || in.ByTool.Clients.Bits() < 8 || owners > 0 {
+	if c.Score() < threat.BarBlock || in.ByTool == nil || in.ByTool.Clients.Bits() < 8 && !in.Masked || owners > 0 {
 		// Until there is no doubt, where the program has owners, and on a log, only what does the same in
 		// the same form.
 		b.WithKind, b.With = uint8(event.KindRequestTemplate), uint64(template)

@@ -51,7 +51,7 @@ func programParts(o *Observation) {
 
 func (d oat008) Cap(o *Observation, s Subject) (event.Action, string) {
 	if s == Tool {
-		if t := o.In.ByTool; t.Fail*2 < t.N || t.Objects.Bits() < 6 {
+		if t := o.In.ByTool; t.Fail*2 < t.N || t.Objects.Bits() < 6 && (!o.In.Masked || t.Objects.Bits() < 3) {
 			return event.ActionObserve, "most log-ins of the program succeed, or it has tried fewer than 6 accounts"
 		}
 		return toolCap(o)
