@@ -36,8 +36,8 @@ func TestForeignScoreboard(t *testing.T) {
 		}
 	}
 	for level, floor := range map[string]float64{
-		"plain":   .90,
-		"evasive": .45,
+		"plain":   .90, // 0.95
+		"evasive": .78, // 0.88
 	} {
 		if got := sum[level] / float64(max(1, n[level])); n[level] != 3 || got < floor {
 			t.Errorf("%s: mean share acted on over %d sites %.3f, want at least %.2f over 3", level, n[level], got, floor)
