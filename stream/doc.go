@@ -1,7 +1,8 @@
 // Package stream owns the way of records through the log: Producer and
-// Publisher put them in, Tail and Reader follow and re-read them, and Group is
-// the processor that owns partitions, feeds the engine and the store, and hands
-// a partition over to the next owner.
+// Publisher put them in, Sequence those of a source that can be read again, Tail
+// and Reader follow and re-read them, and Group is the processor that owns
+// partitions, feeds the engine and the store, and hands a partition over to the
+// next owner.
 //
 // It promises that the effect of processing is exactly once on both the
 // embedded log and Apache Kafka, without transactions: offsets are committed

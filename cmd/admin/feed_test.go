@@ -132,6 +132,25 @@ func TestFeed(t *testing.T) {
 		f.Current()
 		expect(t, follow(t, f, "")(3), "snapshot", "verdict a/1", "snapshot-end 0:0")
 	})
+	t.Run("what was taken back is known a while, and in force no more", func(t *testing.T) {
+		f := fill(0)
+		revoke := func(id string, at int64) {
+			v := sample(id, 2, time.Hour)
+			v.Revoked = true
+			f.Add(0, at, v)
+		}
+		f.Add(0, 0, sample("a", 1, time.Hour))
+		revoke("a", 1)
+		if v := f.Last("a"); f.Get("a") != nil || v == nil || !v.Revoked || v.Revision != 2 {
+			t.Errorf("in force %v, last %+v", f.Get("a"), v)
+		}
+		for i := range int64(len(f.revoked)) {
+			revoke(fmt.Sprint("b", i), 2+i)
+		}
+		if f.Last("a") != nil || f.Last("b0") == nil {
+			t.Error("the oldest one is kept, or others went")
+		}
+	})
 	t.Run("one that does not read is cut off and resumes where it was", func(t *testing.T) {
 		f := fill(0)
 		_, _, _, live := f.subscribe(nil)

@@ -115,6 +115,7 @@ func TestFaultsNameFileLineAndNearestKey(t *testing.T) {
 		"a route's rollout":   {"sites: [{name: a, routes: [{match: {path: /x}, rollout: 0}]}]", "sites[0].routes[0].rollout: 0 would act on nobody"},
 		"PROXY from nobody":   {"enforce: {proxyProtocol: true}", "enforce.proxyProtocol: is expected from trusted proxies only"},
 		"everybody":           {"allowlists: [{name: a, clients: [0.0.0.0/0]}]", "is everybody"},
+		"small log":           {"retention: {log: 127MiB}", "retention.log: 127MiB is less than 128MiB"},
 		"port taken":          {"admin: {listen: \"127.0.0.1:8080\"}", "admin.listen: 127.0.0.1:8080 is used by enforce.listen already"},
 		"alias to itself":     {"sites: &a [*a]", "sites[0]: want keys and values, got a list"},
 		"version":             {"apiVersion: weir/v2", `"weir/v2" is none of weir/v1`},
