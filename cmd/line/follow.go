@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/weirproject/weir/collector/accesslog"
 	"github.com/weirproject/weir/stream"
@@ -17,6 +18,9 @@ import (
 
 // deadLetterBytes bounds the sample of lines that could not be parsed.
 const deadLetterBytes = 4 << 20
+
+// longDelivery is from when on a log that does not take lines is a problem.
+const longDelivery = 10 * time.Second
 
 // follower is one followed access log.
 type follower struct {
@@ -83,6 +87,9 @@ func (f *follower) describe() (string, error) {
 	defer func() { _ = file.Close() }() // only looked at
 	if info, err := file.Stat(); err == nil && info.IsDir() {
 		return "", fmt.Errorf("the access log cannot be read: %s is a directory", f.path)
+	}
+	if wait := f.Waiting(); wait >= longDelivery {
+		return "", fmt.Errorf("the log has taken no line of %s for %v (nothing is lost, they stand in the file)", f.path, wait.Round(time.Second))
 	}
 	text := "follows " + f.path
 	if n := f.Missed(); n > 0 {

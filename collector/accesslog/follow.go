@@ -118,6 +118,9 @@ type Follower struct {
 	saved         positions
 	syncedAt      time.Time
 	missed        atomic.Uint64
+	// handing is when the outlet was given what it has not settled, in Unix
+	// nanoseconds; 0: nothing.
+	handing atomic.Int64
 }
 
 // NewFollower returns a follower.
@@ -137,6 +140,15 @@ func NewFollower(cfg FollowConfig, m *Metrics, out Outlet) (*Follower, error) {
 // Missed is how often lines may have been lost: a file was gone, or was cut off
 // without a copy, before it was read to its end. Safe for concurrent use.
 func (f *Follower) Missed() uint64 { return f.missed.Load() }
+
+// Waiting is how long the outlet has not taken what was read; nothing is lost
+// meanwhile, the lines stand in the file. Safe for concurrent use.
+func (f *Follower) Waiting() time.Duration {
+	if since := f.handing.Load(); since != 0 {
+		return f.cfg.Now().Sub(time.Unix(0, since))
+	}
+	return 0
+}
 
 // Run follows the log until ctx ends, saves the position and returns nil. A log
 // that does not exist yet, or cannot be opened, is waited for. Errors are those
@@ -279,7 +291,10 @@ func (f *Follower) handOver(ctx context.Context, t *tail) error {
 		f.keep(&announced{File: f.indexOf(t), To: t.at, Note: note})
 		ctx, cancel := withRest(ctx, lastDelivery)
 		defer cancel()
-		if err := f.out.Deliver(ctx); err != nil {
+		f.handing.Store(f.cfg.Now().UnixNano())
+		err = f.out.Deliver(ctx)
+		f.handing.Store(0)
+		if err != nil {
 			return fmt.Errorf("access log %s: %w", f.cfg.Path, err)
 		}
 		f.taken = 0

@@ -264,12 +264,15 @@ func TestPositionWaitsForTheHandOver(t *testing.T) {
 			}
 			return p.Files[0].Offset
 		}
+		if wait := r.follower.Waiting(); wait < time.Second {
+			t.Errorf("waits for %v", wait)
+		}
 		if offset() != 0 || tries != 1 {
 			t.Errorf("position %d while the log is away, %d deliveries", offset(), tries)
 		}
 		works.Store(true)
 		r.settle()
-		if offset() == 0 || len(r.got) != 3 {
+		if offset() == 0 || len(r.got) != 3 || r.follower.Waiting() != 0 {
 			t.Errorf("position %d, lines %v", offset(), r.got)
 		}
 		saved := r.positionFiles()

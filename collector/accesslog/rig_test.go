@@ -30,9 +30,11 @@ type rig struct {
 	ids     []string
 	last    flow.Exchange
 	outlet  outlet
-	stop    func()
-	n       int
-	ticks   int64
+	// follower is the one that runs.
+	follower *Follower
+	stop     func()
+	n        int
+	ticks    int64
 }
 
 func newRig(t *testing.T) *rig {
@@ -121,6 +123,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.follower = f
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()

@@ -29,7 +29,7 @@ func (f *Follower) resume(ctx context.Context) error {
 		if err := f.begin(); err != nil {
 			return err
 		}
-		return f.out.Open(ctx, nil)
+		return f.openOutlet(ctx, nil)
 	}
 	f.saved, f.done = last, last.Done
 	var again *tail
@@ -54,7 +54,7 @@ func (f *Follower) resume(ctx context.Context) error {
 	if missed {
 		f.miss("the access log was replaced while weir was not running and a file of it is gone; lines may be missing")
 	}
-	if err := f.out.Open(ctx, note); err != nil {
+	if err := f.openOutlet(ctx, note); err != nil {
 		return err
 	}
 	if again != nil {
@@ -63,6 +63,12 @@ func (f *Follower) resume(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (f *Follower) openOutlet(ctx context.Context, note []byte) error {
+	f.handing.Store(f.cfg.Now().UnixNano())
+	defer f.handing.Store(0)
+	return f.out.Open(ctx, note)
 }
 
 // begin opens a log of which nothing is known, and notes where.
