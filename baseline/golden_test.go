@@ -76,7 +76,8 @@ func golden(t *testing.T) string {
 	counts := map[verdict.Threat]int{}
 	events := goldenEvents()
 	for i, ev := range events {
-		r := e.Observe(ev, verdict.Position{Offset: int64(i)})
+		lent, spoil := lend(ev)
+		r := e.Observe(lent, verdict.Position{Offset: int64(i)})
 		_, _ = fmt.Fprintf(results, "%s %s\n", r.Actor, r.Route)
 		for j := range r.Verdicts {
 			b, err := json.Marshal(&r.Verdicts[j])
@@ -86,6 +87,7 @@ func golden(t *testing.T) string {
 			_, _ = verdicts.Write(append(b, '\n'))
 			counts[r.Verdicts[j].Threats[0]]++
 		}
+		spoil() // an engine keeps nothing of an event
 	}
 	var state bytes.Buffer
 	if err := e.Snapshot(&state); err != nil {

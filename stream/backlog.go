@@ -40,18 +40,20 @@ func newBacklog(limit int, next, gap int64) *backlog {
 	return &backlog{limit: limit, next: next, gap: gap, wake: make(chan struct{}, 1)}
 }
 
-// add is called by the engine cursor in offset order. It never blocks.
-func (b *backlog) add(c chunk) (kept bool) {
+// add is called by the engine cursor in offset order. It never blocks. A chunk
+// that is not kept is deferred: it will be read again; or the second reading has
+// had it.
+func (b *backlog) add(c chunk) (kept, deferred bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.next = c.next
 	switch {
 	case b.gap >= 0:
-		return false
+		return false, true
 	case c.offset < b.from:
-		return true
+		return false, false
 	case b.bytes+c.bytes() > b.limit && len(b.chunks) > 0:
-		b.gap = c.offset
+		b.gap, deferred = c.offset, true
 	default:
 		b.chunks = append(b.chunks, c)
 		b.bytes += c.bytes()
@@ -61,7 +63,7 @@ func (b *backlog) add(c chunk) (kept bool) {
 	case b.wake <- struct{}{}:
 	default:
 	}
-	return kept
+	return kept, deferred
 }
 
 // pop takes the oldest chunk. When there is none, gap is the offset from which

@@ -132,7 +132,7 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, args ...any) {
 }
 
 func (c Connection) client(opts ...kgo.Opt) (*kgo.Client, error) {
-	cl, err := kgo.NewClient(append(append(c.options(), kgo.WithDecompressor(newFrames())), opts...)...)
+	cl, err := kgo.NewClient(append(append(c.options(), kgo.WithDecompressor(newFrames(nil))), opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("log client: %w", err)
 	}

@@ -22,15 +22,18 @@ const maxBatchBytes = 64 << 20
 // all known producers write, goes the library's way, as do other codecs.
 type frames struct {
 	others kgo.Decompressor
+	// results, if set, gives the memory of what is returned.
+	results *buffers
 	// spare buffers take a batch until its size is known.
 	spare sync.Pool
 }
 
-func newFrames() *frames {
-	return &frames{others: kgo.DefaultDecompressor(), spare: sync.Pool{New: func() any { return new([]byte) }}}
+func newFrames(results *buffers) *frames {
+	return &frames{others: kgo.DefaultDecompressor(), results: results, spare: sync.Pool{New: func() any { return new([]byte) }}}
 }
 
-// Decompress implements kgo.Decompressor. The result is the caller's.
+// Decompress implements kgo.Decompressor. The result is the caller's, who may put
+// it back into results.
 func (f *frames) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte, error) {
 	if codec != kgo.CodecLz4 {
 		return f.others.Decompress(src, codec)
@@ -46,7 +49,10 @@ func (f *frames) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(out), nil
+	if f.results == nil {
+		return slices.Clone(out), nil
+	}
+	return append(f.results.get(len(out)), out...), nil
 }
 
 // Fields of a frame: github.com/lz4/lz4, doc/lz4_Frame_format.md, version 1.6.

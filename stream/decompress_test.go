@@ -55,7 +55,7 @@ func TestFramesOpenWhatProducersWrite(t *testing.T) {
 		"what does not compress":         {noise(300_000), []lz4.Option{small}},
 		"what compresses to a hundredth": {make([]byte, 3<<20), nil},
 	} {
-		f := newFrames()
+		f := newFrames(nil)
 		for range 2 { // the second time with a used buffer
 			got, err := f.Decompress(pack(t, c.body, c.opts...), kgo.CodecLz4)
 			if err != nil || !bytes.Equal(got, c.body) {
@@ -76,7 +76,7 @@ func TestFramesLeaveOtherCodecsToTheLibrary(t *testing.T) {
 		if c != nil {
 			packed, kind = c.Compress(new(bytes.Buffer), body)
 		}
-		if got, err := newFrames().Decompress(packed, kind); err != nil || !bytes.Equal(got, body) {
+		if got, err := newFrames(nil).Decompress(packed, kind); err != nil || !bytes.Equal(got, body) {
 			t.Errorf("codec %v: %d of %d bytes, %v", kind, len(got), len(body), err)
 		}
 	}
@@ -89,12 +89,12 @@ func TestFramesRefuseDamage(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"cut": whole[:len(whole)/2], "followed by another": append(append([]byte(nil), whole...), whole...), "a block too large": tooLarge,
 	} {
-		if got, err := newFrames().Decompress(b, kgo.CodecLz4); err == nil {
+		if got, err := newFrames(nil).Decompress(b, kgo.CodecLz4); err == nil {
 			t.Errorf("%s: gave %d bytes", name, len(got))
 		}
 	}
 	bomb := pack(t, make([]byte, 96<<20))
-	if _, err := newFrames().Decompress(bomb, kgo.CodecLz4); err == nil {
+	if _, err := newFrames(nil).Decompress(bomb, kgo.CodecLz4); err == nil {
 		t.Error("96 MiB were opened")
 	}
 }
@@ -106,7 +106,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(pack(f, words))
 	f.Add(pack(f, words, lz4.BlockChecksumOption(true), lz4.SizeOption(uint64(len(words)))))
 	f.Add(pack(f, noise(2000), lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(false)))
-	own, library := newFrames(), kgo.DefaultDecompressor()
+	own, library := newFrames(nil), kgo.DefaultDecompressor()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := own.Decompress(b, kgo.CodecLz4)
 		want, wrong := library.Decompress(b, kgo.CodecLz4)

@@ -28,6 +28,8 @@ type fold struct {
 	events uint64
 	aging  aging
 
+	// rowless: nobody wants the rows.
+	rowless bool
 	decoder *wire.Decoder
 	ev      event.Event
 	routes  map[string]string
@@ -98,7 +100,9 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 		return out
 	}
 	st := &out.chunk.stored
-	st.Actors, st.Routes = make([]event.Hash, n), make([]string, n)
+	if !f.rowless {
+		st.Actors, st.Routes = make([]event.Hash, n), make([]string, n)
+	}
 	for i := range n {
 		batch.Event(i, &f.ev)
 		f.observe(rec.Offset, i, st, emit, seen)
@@ -114,7 +118,9 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 func (f *fold) observe(offset int64, i int, st *Stored, emit func(*verdict.Verdict), seen observed) {
 	row := int32(i)
 	if f.prefer.shadowed(&f.ev) {
-		st.Shadowed = append(st.Shadowed, row)
+		if !f.rowless {
+			st.Shadowed = append(st.Shadowed, row)
+		}
 		return
 	}
 	pos := verdict.Position{Partition: f.partition, Offset: offset, Row: row}
@@ -125,7 +131,9 @@ func (f *fold) observe(offset int64, i int, st *Stored, emit func(*verdict.Verdi
 	if seen != nil {
 		seen(&f.ev, pos, res)
 	}
-	st.Actors[i], st.Routes[i] = res.Actor, f.intern(res.Route)
+	if !f.rowless {
+		st.Actors[i], st.Routes[i] = res.Actor, f.intern(res.Route)
+	}
 }
 
 // intern keeps one copy of a route template that may alias the engine's memory.

@@ -88,7 +88,9 @@ func (g *Group) Run(ctx context.Context) error {
 }
 
 func (g *Group) options() []kgo.Opt {
+	pool := &buffers{}
 	opts := []kgo.Opt{
+		kgo.WithDecompressor(newFrames(pool)), kgo.WithPools(pool),
 		kgo.ConsumerGroup(g.cfg.Group), kgo.ConsumeTopics(g.cfg.Topic), kgo.DisableAutoCommit(),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(g.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(min(g.cfg.SessionTimeout/4, 3*time.Second)),
@@ -100,7 +102,7 @@ func (g *Group) options() []kgo.Opt {
 		// The broker answers as soon as there is a byte; the wait only spares idle
 		// requests. What one fetch brings of a partition grows fourfold when it is
 		// decompressed, and waits in memory for the engine.
-		kgo.FetchMaxWait(time.Second), kgo.FetchMinBytes(1), kgo.FetchMaxBytes(16 << 20), kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.FetchMaxWait(time.Second), kgo.FetchMinBytes(1), kgo.FetchMaxBytes(16 << 20), kgo.FetchMaxPartitionBytes(256 << 10),
 		kgo.OnOffsetsFetched(g.offsetsFetched), kgo.AdjustFetchOffsetsFn(g.assign),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, lost map[string][]int32) {
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.StopTimeout)
@@ -110,7 +112,9 @@ func (g *Group) options() []kgo.Opt {
 		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, lost map[string][]int32) {
 			g.stopOwners(ctx, lost[g.cfg.Topic], false)
 		}),
-		kgo.ProducerLinger(0), kgo.RecordPartitioner(bySite()), kgo.ProducerBatchCompression(kgo.Lz4Compression()),
+		kgo.ProducerLinger(0), kgo.RecordPartitioner(bySite()),
+		// Most batches are one verdict or a few: lz4 clears a table of 128 KiB for each.
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()),
 		// A log that is starting may not know its topics yet; verdicts wait for it.
 		kgo.UnknownTopicRetries(-1),
 	}

@@ -100,11 +100,7 @@ func newCountEngine(int32) Engine { return &countEngine{Counts: make(map[string]
 
 func (e *countEngine) Observe(ev *event.Event, pos verdict.Position) Result {
 	n := e.Counts[ev.Path] + 1
-	if n == 1 {
-		e.Counts[string([]byte(ev.Path))] = n
-	} else {
-		e.Counts[ev.Path] = n
-	}
+	e.Counts[strings.Clone(ev.Path)] = n // a map takes the newer of two equal keys
 	h := fnv.New64a()
 	_, _ = h.Write(binary.BigEndian.AppendUint64([]byte(ev.ID), e.Sum))
 	e.Sum = h.Sum64()

@@ -91,6 +91,7 @@ func (o *owner) prepare(ctx context.Context, log logState, c committed) (int64, 
 		o.count(causeExpired, uint64(lost))
 		o.log.Error("retention took records before they were stored", "topic", o.cfg.Topic, "partition", o.partition, "records", lost)
 	}
+	o.fold.rowless = o.cfg.Store == nil
 	gap := int64(-1)
 	if o.cfg.Store != nil && o.fold.next > o.plan.store {
 		gap = o.plan.store
@@ -245,8 +246,9 @@ func (o *owner) live(ctx, all context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			at := recs[i].Time
 			o.take(all, &recs[i])
-			o.republish(all, recs[i].Time)
+			o.republish(all, at)
 		}
 		more := len(recs) == 0
 		for more && ctx.Err() == nil {
@@ -265,6 +267,7 @@ func (o *owner) live(ctx, all context.Context) {
 func (o *owner) take(ctx context.Context, rec *Record) {
 	f := o.fold
 	if rec.Offset < f.next {
+		rec.giveBack()
 		return
 	}
 	if gone := rec.Offset - f.next; gone > 0 {
@@ -298,10 +301,15 @@ func (o *owner) take(ctx context.Context, rec *Record) {
 	for _, r := range out {
 		o.client.Produce(ctx, r, func(_ *kgo.Record, err error) { o.published(ctx, rec.Offset, err) })
 	}
+	kept, deferred := false, false
 	if rec.Offset >= o.plan.store && o.cfg.Store != nil {
-		if !o.backlog.add(res.chunk) {
-			o.metrics.deferred.WithLabelValues(o.cfg.Topic).Inc()
-		}
+		kept, deferred = o.backlog.add(res.chunk)
+	}
+	if deferred {
+		o.metrics.deferred.WithLabelValues(o.cfg.Topic).Inc()
+	}
+	if !kept {
+		rec.giveBack()
 	}
 	o.engineTime.Store(rec.Time.UnixNano())
 	o.storeTime.CompareAndSwap(0, rec.Time.UnixNano())

@@ -33,11 +33,13 @@ func (s *span) add(c chunk) {
 	}
 	s.next = c.next
 	s.newest = c.stored.Record.Time
-	if c.rows > 0 {
-		s.records = append(s.records, c.stored)
-		s.rows += c.rows
-		s.bytes += c.bytes()
+	if c.rows == 0 {
+		c.stored.Record.giveBack()
+		return
 	}
+	s.records = append(s.records, c.stored)
+	s.rows += c.rows
+	s.bytes += c.bytes()
 }
 
 // full reports whether the range is to be inserted without waiting for more.
@@ -145,6 +147,9 @@ func (o *owner) flush(ctx context.Context, sp *span) error {
 	o.metrics.records.WithLabelValues(o.cfg.Topic, stageStore).Add(float64(b.To - b.From))
 	o.storeTime.Store(sp.newest.UnixNano())
 	o.stored.set(max(sp.next, sp.to))
+	for i := range sp.records {
+		sp.records[i].Record.giveBack()
+	}
 	*sp = span{from: o.stored.load(), next: o.stored.load()}
 	return nil
 }

@@ -163,6 +163,7 @@ func Replay(ctx context.Context, c ReplayConfig, seen func(ev *event.Event, pos 
 	if f == nil {
 		f = newFold(c.Topic, c.Partition, c.NewEngine(c.Partition))
 	}
+	f.rowless = true
 	return ReadRange(ctx, c.Connection, c.Topic, c.Partition, f.next, c.To, func(rec *Record) error {
 		show := seen
 		if rec.Offset < c.From {

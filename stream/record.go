@@ -6,8 +6,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Record is one record of the log. Its byte slices belong to the receiver but
-// may share one buffer with the records fetched beside it.
+// Record is one record of the log. Its byte slices may share one buffer with the
+// records fetched beside it. They belong to the receiver; those that a Store is
+// given are taken back when Insert has returned.
 type Record struct {
 	Topic     string
 	Partition int32
@@ -17,6 +18,19 @@ type Record struct {
 	Key     []byte
 	Value   []byte
 	Headers []Header
+
+	// fetched is the client's record, for giveBack.
+	fetched *kgo.Record
+}
+
+// giveBack lets the memory of the record be used for another once it was called
+// for all records of a batch: none of its bytes may be in use. A record that is
+// not given back is the collector's.
+func (r *Record) giveBack() {
+	if r.fetched != nil {
+		r.fetched.Recycle()
+		r.fetched = nil
+	}
 }
 
 // Header is one header of a record.
@@ -28,6 +42,7 @@ type Header struct {
 func recordOf(r *kgo.Record) Record {
 	rec := Record{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Timestamp, Key: r.Key, Value: r.Value,
+		fetched: r,
 	}
 	if len(r.Headers) > 0 {
 		rec.Headers = make([]Header, len(r.Headers))
