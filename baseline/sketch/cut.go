@@ -41,7 +41,7 @@ func (c *Cut) Bytes(f func() ([]byte, error)) {
 func Freeze[T any](c *Cut, f *Flat[T]) {
 	b := flat(f.rows)
 	n := (len(b) + pageBytes - 1) / pageBytes
-	g := &frost{bytes: b, state: make([]atomic.Uint32, n), saved: make([]*[pageBytes]byte, n), spare: &c.spare, over: &c.over}
+	g := &frost{bytes: b, state: make([]atomic.Uint32, n), saved: make([]*page, n), spare: &c.spare, over: &c.over}
 	f.frost = g
 	c.parts = append(c.parts, func(w *Writer) { w.pages(g) })
 }
@@ -102,6 +102,7 @@ func (w *Writer) pages(f *frost) {
 	w.uint(uint64(len(f.bytes)))
 	buf := make([]byte, 8+runPages*pageBytes)
 	for p := 0; p < len(f.state); {
+		f.spare.fill()
 		at, bitmap := 8, uint64(0)
 		for i := 0; i < runPages && p < len(f.state); i, p = i+1, p+1 {
 			b := buf[at : at+len(block(f.bytes, p*pageBytes))]

@@ -2,9 +2,6 @@ package sketch
 
 import (
 	"fmt"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"unsafe"
 )
 
@@ -61,90 +58,4 @@ func (f *Flat[T]) Take(r *Reader) error {
 		return fmt.Errorf("snapshot part of %d bytes does not fit one of %d: keep the sizes of the configuration that wrote the snapshot", n, len(b))
 	}
 	return r.pages(b)
-}
-
-// A page of a frozen slice is in one of these states: as it was at the cut and
-// not read yet; being copied by the cut's reader; copied, so that the owner may
-// change it; or changed, a copy of it standing in saved.
-const (
-	pageFrozen uint32 = iota
-	pageBusy
-	pageDone
-	pageSaved
-)
-
-// frost guards one slice for one cut. The owner and the cut's reader meet in the
-// state of a page only, which orders all that they do with its bytes.
-type frost struct {
-	bytes []byte
-	state []atomic.Uint32
-	saved []*[pageBytes]byte
-	spare *spares
-	// over: the cut is written or given up.
-	over *atomic.Bool
-}
-
-// spares are the buffers of saved pages, used again as the reader passes.
-type spares struct {
-	mu   sync.Mutex
-	list []*[pageBytes]byte
-}
-
-func (s *spares) get() *[pageBytes]byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.list); n > 0 {
-		p := s.list[n-1]
-		s.list = s.list[:n-1]
-		return p
-	}
-	return new([pageBytes]byte)
-}
-
-func (s *spares) put(p *[pageBytes]byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.list = append(s.list, p)
-}
-
-// keep is the owner's half: after it, page p may change.
-func (f *frost) keep(p int) {
-	for {
-		switch f.state[p].Load() {
-		case pageDone, pageSaved:
-			return
-		case pageBusy:
-			// The reader copies one page, for a microsecond.
-			runtime.Gosched()
-			continue
-		}
-		if f.state[p].CompareAndSwap(pageFrozen, pageBusy) {
-			c := f.spare.get()
-			copy(c[:], block(f.bytes, p*pageBytes))
-			f.saved[p] = c
-			f.state[p].Store(pageSaved)
-			return
-		}
-	}
-}
-
-// read is the other half: it copies page p as it was at the cut to b.
-func (f *frost) read(p int, b []byte) {
-	for {
-		switch f.state[p].Load() {
-		case pageSaved:
-			copy(b, f.saved[p][:])
-			f.spare.put(f.saved[p])
-			f.saved[p] = nil
-			return
-		case pageBusy:
-			runtime.Gosched()
-			continue
-		}
-		if f.state[p].CompareAndSwap(pageFrozen, pageBusy) {
-			copy(b, block(f.bytes, p*pageBytes))
-			f.state[p].Store(pageDone)
-			return
-		}
-	}
 }
