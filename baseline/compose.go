@@ -59,7 +59,7 @@ func (e *Engine) compose(s *site, in *feature.Input, c *threat.Case, f *threat.F
 	ev.Events = c.Samples()
 	ev.Links = e.links(in, c, v.Actor)
 	ev.Range = verdict.Range{Topic: e.cfg.Topic, Partition: c.End.Partition, From: c.Begin.Offset, To: c.End.Offset}
-	ev.Summary, ev.Counterfactual = e.words(c, f, &v)
+	ev.Summary, ev.Counterfactual = e.words(in.Site, c, f, &v)
 	return v
 }
 
@@ -238,7 +238,7 @@ func (e *Engine) linkValue(t actor.Type, in *feature.Input, c *threat.Case) uint
 }
 
 // words writes the paragraph and the counterfactual.
-func (e *Engine) words(c *threat.Case, f *threat.Facts, v *verdict.Verdict) (summary, counterfactual string) {
+func (e *Engine) words(s *feature.Site, c *threat.Case, f *threat.Facts, v *verdict.Verdict) (summary, counterfactual string) {
 	t := e.text.start()
 	switch c.Subject {
 	case threat.Object, threat.Group:
@@ -265,12 +265,12 @@ func (e *Engine) words(c *threat.Case, f *threat.Facts, v *verdict.Verdict) (sum
 	if best >= 0 {
 		p := &v.Evidence.Features[best]
 		t.start().add("without ").spaced(p.Name).add(" the score would be ").milli(v.Score - p.Bits)
-		counterfactual = t.add(" bits; the bar for ").add(v.Action.String()).add(" is ").milli(milliBits(bar(v.Action))).String()
+		counterfactual = t.add(" bits; the bar for ").add(v.Action.String()).add(" is ").milli(milliBits(bar(s, v.Action))).String()
 	}
 	return summary, counterfactual
 }
 
-func bar(a event.Action) int32 {
+func bar(s *feature.Site, a event.Action) int32 {
 	switch {
 	case a >= event.ActionBlock:
 		return threat.BarBlock
@@ -279,5 +279,5 @@ func bar(a event.Action) int32 {
 	case a == event.ActionRateLimit:
 		return threat.BarRateLimit
 	}
-	return threat.BarObserve
+	return threat.ObserveBar(s)
 }

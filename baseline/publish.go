@@ -186,7 +186,16 @@ func (e *Engine) consider(s *site, in *feature.Input, t *threat.Touched) {
 	if inForce && act == event.ActionObserve {
 		return // nothing is enforced, so that nothing is lost between two leases
 	}
-	fresh, named := e.bind(in, t), c.Named|e.named(c)
+	// What is doubtful is only remembered: see threat.ObserveBar.
+	doubtful := !inForce && act == event.ActionObserve && c.Score() < threat.ObserveBar(in.Site)
+	if doubtful && c.BindCount > 0 {
+		return
+	}
+	fresh := e.bind(in, t)
+	if doubtful {
+		return
+	}
+	named := c.Named | e.named(c)
 	known := inForce && e.known(in, c)
 	if inForce && act == c.Action && !due(in, c, fresh, known, named != c.Named) || c.BindCount == 0 {
 		return

@@ -94,7 +94,7 @@ type unit struct {
 
 // Table remembers attacks. It is not safe for concurrent use.
 type Table struct {
-	units   *sketch.Table[unit]
+	units   *sketch.Shelf[unit]
 	attacks sketch.Flat[attack]
 	// replaced counts attacks that made room for others.
 	replaced uint64
@@ -102,7 +102,7 @@ type Table struct {
 
 // New makes a table with room for so many visits, programs, objects and places.
 func New(units int) *Table {
-	return &Table{units: sketch.NewTable[unit](units), attacks: sketch.NewFlat[attack](campaigns)}
+	return &Table{units: sketch.NewShelf[unit](units), attacks: sketch.NewFlat[attack](campaigns)}
 }
 
 // kind tells units apart.
@@ -137,8 +137,8 @@ func (s *Sighting) object() uint64 {
 // find returns the unit of a value, an empty one when there is none.
 func (t *Table) find(s *Sighting, k kind, v uint64) unit {
 	if v != 0 {
-		if row := t.units.Find(s.key(k, v)); row != nil {
-			return row.Val
+		if u := t.units.Find(s.key(k, v)); u != nil {
+			return *u
 		}
 	}
 	return unit{}
@@ -169,12 +169,12 @@ func (t *Table) put(s *Sighting, k kind, v uint64, u unit) {
 	if v == 0 {
 		return
 	}
-	row, _ := t.units.Get(s.key(k, v), s.Now)
+	have, fresh := t.units.Get(s.key(k, v), s.Now)
 	u.Last, u.First = s.Now, uint32(s.Program)
-	if row.Val.Name == u.Name && row.Val.First != 0 {
-		u.First = row.Val.First
+	if !fresh && have.Name == u.Name && have.First != 0 {
+		u.First = have.First
 	}
-	row.Val = u
+	*have = u
 }
 
 // See folds one request in and returns the name of the attack that its visit belongs

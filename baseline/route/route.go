@@ -117,7 +117,7 @@ type cached struct {
 	node int32
 	gen  uint32
 	size uint8
-	path [103]byte
+	path [111]byte
 }
 
 // Learner learns one site's routes. It is not safe for concurrent use: the

@@ -77,7 +77,10 @@ func barOf(site *feature.Site, detector int, theory int32, perMillion uint64) in
 // 1e-9 per clean actor-episode: the upper 95 % bound seen on clean episodes where
 // there were enough of them, else the theoretical one of the bar.
 func FalsePositives(site *feature.Site, detector int, a event.Action) (nano int64, empirical bool) {
-	theory, bar := int64(50000000), int32(BarObserve)
+	theory, bar := int64(10000000), ObserveBar(site)
+	if bar == barDoubt {
+		theory = 50000000
+	}
 	switch {
 	case a >= event.ActionBlock:
 		theory, bar = 1000, BarBlock

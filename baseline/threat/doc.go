@@ -29,6 +29,6 @@
 //     structural, they keep people safe when the statistics are wrong.
 //  4. Add it to Detectors in detectors.go and a script to testdata.
 //
-// Contributions are clamped to +-4 nats per event and part. The bars are 3.0
-// observe, 6.9 rate limit, 9.2 challenge, 13.8 block.
+// Contributions are clamped to +-4 nats per event and part. The bars are 4.6
+// observe (3.0 where only logs are known), 6.9 rate limit, 9.2 challenge, 13.8 block.
 package threat

@@ -30,10 +30,10 @@ func (oat004) Observe(o *Observation) {
 	probe := e.Payload&event.PayloadProbePath != 0 && in.Attack != feature.NoAttack && in.PathNew
 	odd := oddMethod(e.Method) && e.Status >= 400
 	if !probe && !odd {
-		if c.Attacks > 0 || in.ByTool != nil {
+		if (c.Attacks > 0 || in.ByTool != nil) && o.Watches(Actor) {
 			o.Add(Actor, 0, -400, milli(c.Attacks), 0)
 		}
-		if in.ByTool != nil {
+		if in.ByTool != nil && o.Watches(Tool) {
 			o.Tally(Tool, 0, -400, false, 0)
 		}
 		return

@@ -36,6 +36,9 @@ func (oat011) Observe(o *Observation) {
 	if p.N == 0 || in.Refused {
 		return
 	}
+	if !p.New && !o.Watches(Actor) {
+		return
+	}
 	pages := int32(min(2000, c.Pages))
 	nats, want := o.Page(feature.PageNew, p.N-1, p.Fresh-1, p.New, 19)
 	if in.Naked && p.New && !in.NewApp() {
@@ -69,6 +72,9 @@ func (oat011) Observe(o *Observation) {
 func toolReads(o *Observation) {
 	in := o.In
 	p := &in.Page
+	if !p.Bare && !p.Ordered && !in.Unowned && !o.Watches(Tool) {
+		return
+	}
 	if p.N > 0 {
 		nats, want := o.Page(feature.PageBare, 0, 0, p.Bare, 9)
 		o.Tally(Tool, 1, min(nats, 800), p.Bare, want)

@@ -55,7 +55,7 @@ func (oat014) Observe(o *Observation) {
 		o.Add(Actor, 0, nats, milli(c.Attacks), 0)
 	}
 	crowdPart(o, 6, feature.WayProbing)
-	if in.ByTool != nil {
+	if in.ByTool != nil && (nats > 0 || o.Watches(Tool)) {
 		o.Tally(Tool, 0, min(nats, 2300), in.Attack != feature.NoAttack, 0)
 	}
 	if in.Attack >= feature.MediumAttack && e.Status >= 400 {

@@ -28,7 +28,7 @@ func (oat015) Observe(o *Observation) {
 	if !p.Page {
 		return
 	}
-	if in.ByTool != nil && in.Event.Method == http.MethodGet {
+	if in.ByTool != nil && in.Event.Method == http.MethodGet && (p.Slow || o.Watches(Tool)) {
 		alone, want := o.Page(feature.PageSlow, 0, 0, p.Slow, 9)
 		o.Tally(Tool, 2, min(1500, alone), p.Slow, want)
 		if p.Slow {
@@ -39,6 +39,9 @@ func (oat015) Observe(o *Observation) {
 		return
 	}
 	crowdPart(o, 5, feature.WayHammering)
+	if !p.Quick && !p.Same && !p.Slow && o.spoken&(1<<Actor) == 0 && !o.Watches(Actor) {
+		return
+	}
 	pages := int32(min(2000, c.Pages))
 	nats, want := o.Page(feature.PageQuick, p.N-1, p.Fast, p.Quick, 9)
 	o.Add(Actor, 0, nats, milli(c.Quick), pages*want)

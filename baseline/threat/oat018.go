@@ -35,6 +35,9 @@ func (oat018) Observe(o *Observation) {
 		}
 		return
 	}
+	if !p.Missing && !o.Watches(Actor) && (in.ByTool == nil || !o.Watches(Tool)) {
+		return
+	}
 	nats, want := o.Page(feature.PageMissing, p.Fresh, p.Lost, p.Missing, 9)
 	if p.Missing && !in.Stray {
 		nats /= 4 // an article that is gone
@@ -43,7 +46,7 @@ func (oat018) Observe(o *Observation) {
 		nats = min(nats, 1200) // everybody mistypes an address once
 	}
 	o.Add(Actor, 0, nats, milli(c.MissingPaths), int32(min(2000, c.NewPaths))*want)
-	if in.ByTool != nil {
+	if in.ByTool != nil && (p.Missing || o.Watches(Tool)) {
 		alone, _ := o.Page(feature.PageMissing, 0, 0, p.Missing, 9)
 		o.Tally(Tool, 0, min(alone, 2500), p.Missing, want)
 	}

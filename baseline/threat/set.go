@@ -22,6 +22,28 @@ type Set struct {
 	touched   []Touched
 	// ids are the running event's subjects, found when first needed.
 	ids [numSubjects]uint64
+	// programs remember which detectors may have a case about a program: five of
+	// them say of nearly every event that they see nothing odd in it.
+	programs [256]program
+}
+
+// program has a bit in open for each detector that may have a case about it.
+type program struct {
+	id   uint64
+	open uint32
+}
+
+// program returns the entry of the event's program.
+func (s *Set) program(in *feature.Input) *program {
+	if s.ids[Tool] == 0 {
+		s.ids[Tool] = SubjectID(in, Tool)
+	}
+	id := s.ids[Tool]
+	p := &s.programs[id%uint64(len(s.programs))]
+	if p.id != id || id == 0 {
+		*p = program{id: id, open: ^uint32(0)}
+	}
+	return p
 }
 
 // Touched is a case that an event has changed.
@@ -80,6 +102,7 @@ func (s *Set) Observe(in *feature.Input) []Touched {
 	s.touched = s.touched[:0]
 	s.obs.In, s.obs.Layer = in, s.layer
 	s.ids = [numSubjects]uint64{}
+	s.obs.known = s.program(in).open
 	// A refused request has no outcome, but what it tried is still conduct.
 	for _, i := range s.always {
 		s.run(i, in)
@@ -94,7 +117,7 @@ func (s *Set) Observe(in *feature.Input) []Touched {
 
 func (s *Set) run(i int, in *feature.Input) {
 	o := &s.obs
-	o.spoken = 0
+	o.spoken, o.bit = 0, 1<<i
 	s.detectors[i].Observe(o)
 	if o.spoken == 0 {
 		return
@@ -132,7 +155,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	for m := mask; m != 0; m &= m - 1 {
 		sum += d.parts[bits.TrailingZeros8(m)].nats
 	}
-	if sub == Actor && sum <= 0 && in.Conduct.Open&(1<<i) == 0 {
+	if sum <= 0 && !o.Watches(sub) {
 		return // a good record opens no case
 	}
 	if s.ids[sub] == 0 {
@@ -143,9 +166,10 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	c := s.cases.Use(key, in.Sec)
 	if c == nil {
 		if sum <= 0 {
-			if sub == Actor {
-				in.Conduct.Open &^= 1 << i
-			}
+			s.watch(sub, in, 1<<i, 0)
+			return
+		}
+		if sub == Actor && sum < openAt && !in.Teach && in.Site.Headers != 0 {
 			return
 		}
 		c, _ = s.cases.Get(key, in.Sec)
@@ -153,9 +177,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 		c.First, c.Last, c.ID = in.Sec, in.Sec, id
 		c.SiteIndex, c.Threat, c.Subject = in.SiteIndex, uint8(i), sub
 	}
-	if sub == Actor {
-		in.Conduct.Open |= 1 << i
-	}
+	s.watch(sub, in, 0, 1<<i)
 	switch sub {
 	case Object:
 		c.Object = in.Object
@@ -206,6 +228,26 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	t.Allowed, t.Cap = s.allowed(i, c, score)
 }
 
+// watch forgets and notes detectors that may have a case about the event's actor or
+// program.
+func (s *Set) watch(sub Subject, in *feature.Input, closed, open uint32) {
+	switch sub {
+	case Actor:
+		in.Conduct.Open = in.Conduct.Open&^closed | open
+	case Tool:
+		p := s.program(in)
+		p.open = p.open&^closed | open
+	default:
+	}
+}
+
+// openAt is what one event must say against an actor to open a case, in milli-nats.
+// Nearly every visitor does something that is a little rarer than its opposite, and
+// half of such cases were closed by the next request; so many of them drove out those
+// that mattered. While a site only teaches, every case counts (see established), and
+// where only logs are known there is little to add up.
+const openAt = 250
+
 // suspicion makes a target one of several, in milli-nats.
 const suspicion = 4000
 
@@ -241,7 +283,7 @@ func (s *Set) allowed(i int, c *Case, score int32) (event.Action, string) {
 		}
 	case score >= BarRateLimit:
 		act = event.ActionRateLimit
-	case score >= BarObserve:
+	case score >= barDoubt:
 		act = event.ActionObserve
 	}
 	why := ""
@@ -286,7 +328,7 @@ func (s *Set) Trusted(in *feature.Input) bool {
 		// What many share teaches less readily: three nats of doubt are enough.
 		limit := int32(BarRateLimit)
 		if s.touched[i].Case.Subject != Actor {
-			limit = BarObserve
+			limit = barDoubt
 		}
 		if s.touched[i].Case.Score() >= limit {
 			return false
@@ -454,4 +496,7 @@ func (s *Set) Cases() (used, evicted uint64, bytes int) {
 func (s *Set) Cut(c *sketch.Cut) { s.cases.Cut(c) }
 
 // SetState restores what Cut has written.
-func (s *Set) SetState(r *sketch.Reader) error { return s.cases.SetState(r) }
+func (s *Set) SetState(r *sketch.Reader) error {
+	s.programs = [len(s.programs)]program{}
+	return s.cases.SetState(r)
+}

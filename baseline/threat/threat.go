@@ -10,13 +10,27 @@ import (
 // MaxParts bounds the features of one detector.
 const MaxParts = 10
 
-// Bars in milli-nats: ln(1/alpha) for alpha = 1/20, 1e-3, 1e-4 and 1e-6.
+// Bars in milli-nats: ln(1/alpha) for alpha = 1e-2, 1e-3, 1e-4 and 1e-6.
 const (
-	BarObserve   = 3000
+	BarObserve   = 4600
 	BarRateLimit = 6900
 	BarChallenge = 9200
 	BarBlock     = 13800
 )
+
+// barDoubt is where doubt begins, alpha = 1/20: what the subject carries is
+// remembered from there on.
+const barDoubt = 3000
+
+// ObserveBar is the bar of an observe verdict. Where only logs are known hardly any
+// attack shows more than doubt before it is over; elsewhere a verdict about each
+// twentieth visitor for each of 21 threats would tell nobody anything.
+func ObserveBar(s *feature.Site) int32 {
+	if s.Headers == 0 {
+		return barDoubt
+	}
+	return BarObserve
+}
 
 // Subject is what a case is about.
 type Subject = feature.Subject
@@ -67,6 +81,23 @@ type Observation struct {
 	// said collects what the running detector says, by subject.
 	said   [numSubjects]said
 	spoken uint8
+	// bit is the running detector's; known are those that may have a case about
+	// the event's program.
+	bit, known uint32
+}
+
+// Watches says that the running detector may have a case about the event's actor
+// or program. Where it has none, only a sum above zero is heard: what can only
+// speak for the subject need not be worked out.
+func (o *Observation) Watches(s Subject) bool {
+	switch s {
+	case Actor:
+		return o.In.Conduct.Open&o.bit != 0
+	case Tool:
+		return o.known&o.bit != 0
+	default:
+	}
+	return true
 }
 
 // said has a bit in mask for each part that is valid.
@@ -170,10 +201,12 @@ type Case struct {
 	// Events are sample event ids, as many as Count says: three first, six last.
 	Events [9]ID
 	Binds  [MaxBinds]Bound
+	// Routes are those that binds are held to, RouteCount of them.
+	Routes [4]Route
 }
 
-// Head is a case but for its samples and binds, which a new case leaves as the
-// one before has left them.
+// Head is a case but for its samples, binds and routes, which a new case leaves as
+// the one before has left them.
 type Head struct {
 	// Parts are the contributions, Values and Expected what the feature was
 	// when it last spoke; all in thousandths.
@@ -192,7 +225,7 @@ type Head struct {
 	// Action is the last published action, Cap the last cap.
 	Action, Cap event.Action
 	NameLen     uint8
-	Ring        uint8
+	RouteCount  uint8
 	Name        [24]byte
 	// Begin and End are where on the log the evidence stands.
 	Begin, End Position
@@ -213,7 +246,6 @@ type Head struct {
 	Named uint32
 	// Members counts the events by proved accounts, of Count.
 	Members, _ uint32
-	Routes     [4]Route
 }
 
 // Position is verdict.Position without padding.
@@ -223,7 +255,7 @@ type Position struct {
 	Row       int32
 }
 
-// Route is a route template of at most 63 bytes.
+// Route is a route template of at most 63 bytes; what stands behind it means nothing.
 type Route struct {
 	Len  uint8
 	Text [63]byte
@@ -232,24 +264,26 @@ type Route struct {
 // RouteOf returns 1 plus the index of a route of the case, which it remembers; 0
 // for no route, one that is too long or one too many.
 func (c *Case) RouteOf(route string) uint8 {
-	if len(route) > len(Route{}.Text) {
+	if route == "" || len(route) > len(Route{}.Text) {
 		return 0
 	}
-	for i := range c.Routes {
-		r := &c.Routes[i]
-		if r.Len == 0 && route != "" {
-			r.Len = uint8(copy(r.Text[:], route))
-		}
-		if r.String() == route && route != "" {
+	for i := range c.Routes[:c.RouteCount] {
+		if c.Routes[i].String() == route {
 			return uint8(i + 1)
 		}
 	}
-	return 0
+	if int(c.RouteCount) == len(c.Routes) {
+		return 0
+	}
+	r := &c.Routes[c.RouteCount]
+	r.Len = uint8(copy(r.Text[:], route))
+	c.RouteCount++
+	return c.RouteCount
 }
 
 func (r *Route) String() string { return string(r.Text[:r.Len]) }
 
-// ID is an event id of at most 127 bytes.
+// ID is an event id of at most 127 bytes; what stands behind it means nothing.
 type ID struct {
 	Len  uint8
 	Text [127]byte
@@ -341,7 +375,6 @@ func (c *Case) Sample(id string) {
 		at = 3 + (at-3)%6
 	}
 	e := &c.Events[at]
-	*e = ID{}
 	e.Len = uint8(copy(e.Text[:], id))
 	c.Count++
 }
