@@ -22,7 +22,7 @@ const Version = "1.0.0"
 // Their tables hold no pointers, so that a collection hardly costs anything, while
 // with the usual 100 as much memory as they take would be garbage before one
 // begins: memory that the kernel has to find and to clear.
-const GCPercent = 25
+const GCPercent = 50
 
 // Config sizes and steers an engine.
 type Config struct {
