@@ -32,7 +32,7 @@ const (
 	floorRows     = 50_000 // rows of an insert, as the processor makes them
 	floorMost     = 1_200_000
 	settleMerges  = 5 * time.Second
-	lineSpan      = 22 * time.Hour // of event time that a run covers
+	lineSpan      = 11 * time.Hour // of event time that a run covers
 	lineDrainTime = 2 * time.Minute
 )
 
@@ -70,10 +70,23 @@ func templates(n int) ([]template, error) {
 	return out, nil
 }
 
+// lineStart is when a run's events begin: all of them on one UTC day and, for the
+// length of a soak, at most a day old, as the follower wants them. The table is
+// partitioned by day, and parts merge within a partition: with a midnight among
+// the rows the floor had its 24 parts on both sides of it and merged none of them
+// in some hours (3.4 us a row), all of them in others (5.9).
+func lineStart(now time.Time) time.Time {
+	midnight := now.UTC().Truncate(24 * time.Hour)
+	if start := now.Add(-lineSpan - 30*time.Minute); !start.Before(midnight) {
+		return start
+	}
+	return midnight.Add(-lineSpan)
+}
+
 // feed appends n exchanges to the log file at the line's rate, sites in turn.
 func feed(ctx context.Context, file io.Writer, ts []template, sites []string, count *atomic.Int64) error {
 	begin := time.Now()
-	start := begin.Add(-lineSpan - 30*time.Minute)
+	start := lineStart(begin)
 	hosts := make([][]byte, len(sites))
 	for i, s := range sites {
 		hosts[i] = []byte(s + ".example")
@@ -233,7 +246,8 @@ func soak(ctx context.Context, up *installation, res *result, round int, file io
 		return fmt.Errorf("%w: %d sent, %d produced, %d delivered, %d lost, %d rows", err, n, a.produced, a.delivered, a.lost, rows)
 	}
 	drained := time.Since(drain)
-	if err := up.settle(ctx); err != nil {
+	merged, err := up.settle(ctx)
+	if err != nil {
 		return err
 	}
 	after := tree(up.pid())
@@ -241,7 +255,7 @@ func soak(ctx context.Context, up *installation, res *result, round int, file io
 	tenth := len(w.resident) / 10
 	early, late := percentile(w.resident[tenth:2*tenth], .5), percentile(w.resident[len(w.resident)-tenth:], .5)
 	v := map[string]float64{
-		"events": float64(n), "fed_s": fed.Seconds(), "drained_s": drained.Seconds(), "lost": float64(a.lost), "peak_MB": float64(w.peak) / 1e6,
+		"events": float64(n), "fed_s": fed.Seconds(), "drained_s": drained.Seconds(), "lost": float64(a.lost), "merged_per_row": merged / float64(n), "peak_MB": float64(w.peak) / 1e6,
 		"engine_lag_p99_s": percentile(w.engineLag, .99), "store_lag_p99_s": percentile(w.storeLag, .99),
 		"store_lag_most_s": percentile(w.storeLag, 1), "resident_MB_early": early, "resident_MB_late": late,
 	}
@@ -267,17 +281,18 @@ func (in *installation) rows(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(fmt.Sprint(t.Rows[0][0]), 10, 64)
 }
 
-// settle waits until settleMerges has passed and no merge runs.
-func (in *installation) settle(ctx context.Context) error {
+// settle waits until settleMerges has passed and no merge runs, and returns how
+// many rows merges have written since the engine's start.
+func (in *installation) settle(ctx context.Context) (merged float64, err error) {
 	if err := wait(ctx, settleMerges); err != nil {
-		return err
+		return 0, err
 	}
 	store, err := in.openStore()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = store.Close() }()
-	return poll(ctx, lineDrainTime, func() (bool, error) {
+	err = poll(ctx, lineDrainTime, func() (bool, error) {
 		if err := wait(ctx, 200*time.Millisecond); err != nil {
 			return false, err
 		}
@@ -289,6 +304,18 @@ func (in *installation) settle(ctx context.Context) error {
 		running := rows.Next() && fmt.Sprint(rows.Values()...) != "0"
 		return !running, rows.Err()
 	}, "no merge running")
+	if err != nil {
+		return 0, err
+	}
+	rows, err := store.Query(ctx, clickhouse.Writer, "SELECT toFloat64(sum(value)) FROM system.events WHERE event = 'MergedRows'")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = rows.Close() }()
+	if rows.Next() {
+		merged, _ = rows.Values()[0].(float64)
+	}
+	return merged, rows.Err()
 }
 
 // lineFloor inserts rows as Arrow streams made beforehand into the table of a
@@ -319,12 +346,14 @@ func lineFloor(ctx context.Context, env *environment, res *result, round int, bo
 		}
 	}
 	ownAfter, _ := own()
-	if err := up.settle(ctx); err != nil {
+	merged, err := up.settle(ctx)
+	if err != nil {
 		return err
 	}
 	cpu := tree(up.pid())["store"].CPU - before
 	res.add(round, "floor", map[string]float64{
 		"rows": float64(rows), "cpu_us": us(cpu+ownAfter-ownBefore) / float64(rows), "cpu_us_store": us(cpu) / float64(rows), "inserts": float64(len(bodies)),
+		"merged_per_row": merged / float64(rows),
 	})
 	return nil
 }
@@ -355,6 +384,8 @@ func lineRows(res *result, n int64, inserts int) error {
 	res.compare("whole line, CPU per event", "us", res.median("line", "cpu_us"), res.median("floor", "cpu_us"),
 		medianOf(besideFloors(res.Samples)), "ready-made ArrowStream", atMost(4, "x"))
 	res.value(fmt.Sprintf("events lost of %d at %s/s", n, number(lineRate)), "events", res.most("line", "lost"), atMost(0, ""))
+	res.value("times that a merge wrote a row, line", "", res.median("line", "merged_per_row"), nil)
+	res.value("times that a merge wrote a row, floor", "", res.median("floor", "merged_per_row"), nil)
 	res.value("lag of the engine, p99", "s", res.median("line", "engine_lag_p99_s"), nil)
 	res.value("lag of the store, p99", "s", res.median("line", "store_lag_p99_s"), nil)
 	res.value("lag of the store, most", "s", res.most("line", "store_lag_most_s"), nil)

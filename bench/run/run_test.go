@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 // The table that the ingress benchmark loads is one that the enforcer takes.
@@ -24,5 +25,16 @@ func TestLinesAreHeldAgainstTheFloorsBesideThem(t *testing.T) {
 	}
 	if got := besideFloors([]sample{of("line", 20)}); len(got) != 0 {
 		t.Errorf("a line without a floor has ratios %v", got)
+	}
+}
+
+// TestALineIsOfOneDay begins lines at every quarter of an hour.
+func TestALineIsOfOneDay(t *testing.T) {
+	for day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC); day.Day() == 1; day = day.Add(15 * time.Minute) {
+		start := lineStart(day)
+		last := start.Add(lineSpan - time.Nanosecond)
+		if start.Day() != last.Day() || day.Sub(start) > 23*time.Hour+30*time.Minute || last.After(day) {
+			t.Errorf("at %v: %v to %v", day, start, last)
+		}
 	}
 }
