@@ -142,7 +142,7 @@ next:
 		if c.Score() <= 0 && !in.Refused {
 			continue // what came later refutes it: no newcomer is bound
 		}
-		if in.Refused {
+		if in.Refused && !in.Asset { // what a page loads is nobody's decision to go on
 			c.Continue()
 			if act >= event.ActionChallenge && c.Score() >= threat.BarBlock && c.Groups() >= 2 && act < facts[i].Strongest {
 				act = min(event.ActionBlock, facts[i].Strongest, max(act, c.Cap))
