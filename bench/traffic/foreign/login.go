@@ -90,6 +90,7 @@ func (a *agent) signin(t float64) float64 {
 		case Tickets:
 			a.do(t, "POST", "/api/v3/password/forgot", call{kind: xhr, json: object("email", p.mail), answer: object("sent", true)})
 			t += uniform(r, 40, 200)
+		case Forum: // has no form for it
 		}
 	}
 	ok := a.login(t, p.mail, p.password, true, false)

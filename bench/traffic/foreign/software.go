@@ -100,16 +100,36 @@ func app(f family, v, name string) *software {
 const google = "Google Chrome"
 
 var desktop = []weighted[*software]{
-	{18, chrome("win", 147, google)}, {9, chrome("win", 146, google)}, {2, chrome("win", 142, google)}, {7, chrome("mac", 147, google)},
-	{3, chrome("mac", 146, google)}, {7, chrome("win", 147, "Microsoft Edge")}, {3, chrome("win", 146, "Microsoft Edge")}, {4, firefox("win", 150)},
-	{2, firefox("lin", 149)}, {1, firefox("win", 128)}, {6, safari("mac", "18.4")}, {3, safari("mac", "17.6")}, {1, chrome("lin", 147, google)},
-	{1, chrome("win", 147, "Opera")}, {.7, chrome("win", 109, google)}, {.5, chrome("mac", 147, "Brave")}, {.3, chrome("win", 138, "Vivaldi")},
+	{18, chrome("win", 147, google)},
+	{9, chrome("win", 146, google)},
+	{2, chrome("win", 142, google)},
+	{7, chrome("mac", 147, google)},
+	{3, chrome("mac", 146, google)},
+	{7, chrome("win", 147, "Microsoft Edge")},
+	{3, chrome("win", 146, "Microsoft Edge")},
+	{4, firefox("win", 150)},
+	{2, firefox("lin", 149)},
+	{1, firefox("win", 128)},
+	{6, safari("mac", "18.4")},
+	{3, safari("mac", "17.6")},
+	{1, chrome("lin", 147, google)},
+	{1, chrome("win", 147, "Opera")},
+	{.7, chrome("win", 109, google)},
+	{.5, chrome("mac", 147, "Brave")},
+	{.3, chrome("win", 138, "Vivaldi")},
 	{.2, chrome("lin", 131, google)},
 }
 
 var phones = []weighted[*software]{
-	{14, safari("ios", "18.4")}, {8, safari("ios", "18.3")}, {4, safari("ios", "17.6")}, {1, safari("ios", "16.7")}, {12, chrome("and", 147, google)},
-	{6, chrome("and", 146, google)}, {1, chrome("and", 133, google)}, {4, chrome("and", 27, "Samsung Internet")}, {1, firefox("and", 150)},
+	{14, safari("ios", "18.4")},
+	{8, safari("ios", "18.3")},
+	{4, safari("ios", "17.6")},
+	{1, safari("ios", "16.7")},
+	{12, chrome("and", 147, google)},
+	{6, chrome("and", 146, google)},
+	{1, chrome("and", 133, google)},
+	{4, chrome("and", 27, "Samsung Internet")},
+	{1, firefox("and", 150)},
 	{.5, chrome("and", 147, "Opera")},
 }
 

@@ -229,8 +229,10 @@ func scanning(s *attack, a *agent, t float64, _ int) {
 
 func exhausting(s *attack, a *agent, t float64, _ int) {
 	r := s.r
-	target := "/find?q=" + hex(r, 6)
+	var target string
 	switch s.w.c.Kind {
+	case Forum:
+		target = "/find?q=" + hex(r, 6)
 	case Tickets:
 		target = "/search?q=" + hex(r, 4) + "+" + hex(r, 4) + "&sort=price"
 	case Wallet:

@@ -70,7 +70,7 @@ func transfer(payee string, amount int) string {
 func (a *agent) rest(t float64) {
 	r := a.r
 	if r.Chance(.03) {
-		a.do(t, "PUT", "/v2/me/address", call{kind: xhr, json: object("street", text(r, 2), "zip", fmt.Sprint(between(r, 10000, 99999))), status: 204})
+		a.do(t, "PUT", "/v2/me/address", call{kind: xhr, json: object("street", text(r, 2), "zip", digit(between(r, 10000, 99999))), status: 204})
 		t += a.pause(11)
 	}
 	if r.Chance(.03) {

@@ -170,7 +170,7 @@ func (w *world) person(i int, class string) *person {
 		p.class = w.class()
 	}
 	p.mail = strings.ToLower(choice(r, first) + choice(r, []string{"", ".", "_", "-"}) + choice(r, lasts) +
-		choice(r, []string{"", fmt.Sprint(between(r, 1, 99)), fmt.Sprint(between(r, 1950, 2009)), "." + choice(r, lasts)[:2]}) + "@" + pick(r, mails))
+		choice(r, []string{"", digit(between(r, 1, 99)), digit(between(r, 1950, 2009)), "." + choice(r, lasts)[:2]}) + "@" + pick(r, mails))
 	if w.c.Kind == Forum {
 		name, _, _ := strings.Cut(p.mail, "@")
 		p.mail = name + fmt.Sprint(i)
@@ -201,8 +201,22 @@ func (w *world) person(i int, class string) *person {
 }
 
 var classes = []weighted[string]{
-	{38, "home"}, {14, "mobile"}, {9, "app"}, {12, "office"}, {5, "family"}, {2.5, "kiosk"}, {2.5, "shared"}, {3, "forgetful"}, {3, "pwman"},
-	{2, "night"}, {2.5, "traveller"}, {2.5, "comparer"}, {2, "tabs"}, {1.2, "a11y"}, {2, "private"}, {1.2, "vpn"},
+	{38, "home"},
+	{14, "mobile"},
+	{9, "app"},
+	{12, "office"},
+	{5, "family"},
+	{2.5, "kiosk"},
+	{2.5, "shared"},
+	{3, "forgetful"},
+	{3, "pwman"},
+	{2, "night"},
+	{2.5, "traveller"},
+	{2.5, "comparer"},
+	{2, "tabs"},
+	{1.2, "a11y"},
+	{2, "private"},
+	{1.2, "vpn"},
 }
 
 func (w *world) class() string {
