@@ -21,7 +21,8 @@ const Version = "1.0.0"
 // GCPercent suits a process whose memory is mostly engines (debug.SetGCPercent).
 // Their tables hold no pointers, so that a collection hardly costs anything, while
 // with the usual 100 as much memory as they take would be garbage before one
-// begins: memory that the kernel has to find and to clear.
+// begins: memory that the kernel has to find and to clear. Below 50 the collections
+// begin to show.
 const GCPercent = 50
 
 // Config sizes and steers an engine.
