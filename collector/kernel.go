@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,9 @@ type Kernel struct {
 	probe *probe.Probe
 	cfg   KernelConfig
 	last  atomic.Pointer[assembly.Counters]
+	// mu guards the probe's end against who reads its counters.
+	mu     sync.Mutex
+	closed bool
 }
 
 // OpenKernel attaches the programs. The error wraps ErrNotSupported where the
@@ -87,11 +91,20 @@ func (k *Kernel) Run(ctx context.Context, out func(*flow.Exchange)) error {
 	})
 	a.Flush()
 	publish()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed = true
 	return errors.Join(err, k.probe.Close())
 }
 
-// Counters returns the counts so far. Call it before Run returns.
+// Counters returns the counts so far, an error once Run has ended. It may be
+// called at any time.
 func (k *Kernel) Counters() (Counters, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return Counters{}, errors.New("kernel source: closed")
+	}
 	n, err := k.probe.Counters()
 	if err != nil {
 		return Counters{}, fmt.Errorf("kernel source: %w", err)
