@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -28,11 +29,14 @@ func answering(t *testing.T, h http.HandlerFunc) {
 		}
 	})
 	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(time.Millisecond) {
-		if _, err := os.Stat(admin.Socket("data", "weir")); err == nil {
+		// A socket is bound before it listens: that it is there is not enough.
+		c, err := net.Dial("unix", admin.Socket("data", "weir"))
+		if err == nil {
+			_ = c.Close()
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the socket does not appear")
+			t.Fatal(err)
 		}
 	}
 }
