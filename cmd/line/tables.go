@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weirproject/weir/store/clickhouse"
 	"github.com/weirproject/weir/stream"
@@ -23,10 +24,10 @@ func (t eventTable) Insert(ctx context.Context, token string, b *stream.Batch) e
 	if err != nil {
 		return err
 	}
-	body := &arrowBody{batch: b}
+	body := &arrowBody{write: b.WriteArrow}
 	err = store.InsertEvents(ctx, token+"/events", body)
-	if err != nil {
-		err = errors.Join(err, body.fault())
+	if fault := body.end(); err != nil {
+		err = errors.Join(err, fault)
 	}
 	return permanent(err)
 }
@@ -35,21 +36,26 @@ func (t eventTable) Insert(ctx context.Context, token string, b *stream.Batch) e
 // itself: a batch of rows leaves with a few system calls, where a pipe would cut
 // it into hundreds.
 type arrowBody struct {
-	batch *stream.Batch
+	write func(io.Writer) (int, error)
 	whole *bytes.Buffer // for a client that reads
 
+	over atomic.Bool
+	// mu is held while the batch is being written.
 	mu  sync.Mutex
 	err error
 }
 
+// errOver ends the writing of a body whose request has ended.
+var errOver = errors.New("the insert has ended")
+
 // WriteTo implements io.WriterTo.
 func (a *arrowBody) WriteTo(w io.Writer) (int64, error) {
-	c := &countingWriter{w: w}
-	_, err := a.batch.WriteArrow(c)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := &countingWriter{w: w, over: &a.over}
+	_, err := a.write(c)
 	if c.err == nil { // not the connection's, which the client tells of
-		a.mu.Lock()
 		a.err = err
-		a.mu.Unlock()
 	}
 	return c.n, err
 }
@@ -65,22 +71,30 @@ func (a *arrowBody) Read(p []byte) (int, error) {
 	return a.whole.Read(p)
 }
 
-// fault says why the batch itself could not be written.
-func (a *arrowBody) fault() error {
+// end waits until nothing reads the batch any more and says why the batch itself
+// could not be written. The client may still be sending when the server has
+// answered early or the request was cancelled; it closes that connection.
+func (a *arrowBody) end() error {
+	a.over.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.err
 }
 
-// countingWriter counts what w takes and keeps its error.
+// countingWriter counts what w takes, until over, and keeps its error.
 type countingWriter struct {
-	w   io.Writer
-	n   int64
-	err error
+	w    io.Writer
+	over *atomic.Bool
+	n    int64
+	err  error
 }
 
 // Write implements io.Writer.
 func (c *countingWriter) Write(p []byte) (int, error) {
+	if c.over.Load() {
+		c.err = errOver
+		return 0, errOver
+	}
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	if err != nil {
