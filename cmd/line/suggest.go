@@ -88,7 +88,7 @@ GROUP BY method, path, query_keys, status ORDER BY n DESC, path, method, status,
 
 // storedSite checks that the store has requests of a site, or finds the only one.
 func storedSite(ctx context.Context, c *admin.Client, site string, since time.Duration) (string, error) {
-	query := fmt.Sprintf("SELECT DISTINCT site FROM requests WHERE time > now() - INTERVAL %d SECOND ORDER BY site LIMIT 100", int64(since/time.Second))
+	query := fmt.Sprintf("SELECT DISTINCT site FROM requests WHERE time > now() - INTERVAL %d SECOND ORDER BY site", int64(since/time.Second))
 	var t admin.Table
 	if err := c.Post(ctx, "/v1/sql", admin.SQLRequest{Query: query}, &t); err != nil {
 		return "", err
