@@ -281,7 +281,7 @@ func typed(site uint16, t Type, v uint64) uint64 {
 	return sketch.Mix(v+uint64(t+1)*0x9e3779b97f4a7c15+uint64(site)*0xd6e8feb86659fd93) | 1
 }
 
-// row loads the identifier of a type into the scratch.
+// load loads the identifier of a type into the scratch.
 func (r *Resolver) load(q *Request, t Type, v uint64) {
 	r.rows[t], r.keys[t] = nil, 0
 	if v == 0 {

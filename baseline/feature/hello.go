@@ -10,8 +10,7 @@ import (
 
 // hello is the key of the event's TLS hello. In its row Users are the accounts at
 // home that come with it, Groups those of them that did not come to the site when it
-// did; Objects are the browsers that requests of
-// software without owners name under it.
+// did; Objects are the browsers that requests of software without owners name under it.
 func (l *Layer) hello(in *Input) uint64 {
 	return statsKey(SubjectHello, sketch.Join(in.Site.Key, sketch.HashString(in.Event.JA4)), event.RoleNone)
 }
