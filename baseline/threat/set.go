@@ -153,7 +153,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	d.mask = 0
 	var sum int32
 	for m := mask; m != 0; m &= m - 1 {
-		sum += d.parts[bits.TrailingZeros8(m)].nats
+		sum += d.parts[bits.TrailingZeros16(m)].nats
 	}
 	if sum <= 0 && !o.Watches(sub) {
 		return // a good record opens no case
@@ -189,7 +189,7 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	}
 	c.decay(in.Sec)
 	for m := mask; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros8(m)
+		i := bits.TrailingZeros16(m)
 		d.parts[i].into(c, i)
 	}
 	if sub == Object && in.ObjectName == "account" {
@@ -448,6 +448,7 @@ func usersBefore(s *feature.Stats) int { return max(0, s.Users.Bits()-1) }
 
 func sessionsBefore(s *feature.Stats) int { return max(0, s.Sessions.Bits()-1) }
 
+// less is a count before the running event, where that was by one.
 func less(n uint16, by bool) uint16 {
 	if by && n > 0 {
 		return n - 1

@@ -59,7 +59,7 @@ type Facts struct {
 	Strongest, First event.Action
 	// Compares says with what it compares, Blind what it cannot see.
 	Compares, Blind string
-	// Summary is the sentence of the evidence; see Case.Summary.
+	// Verb is what the subject did, in the first sentence of the evidence.
 	Verb string
 }
 
@@ -102,7 +102,7 @@ func (o *Observation) Watches(s Subject) bool {
 
 // said has a bit in mask for each part that is valid.
 type said struct {
-	mask  uint8
+	mask  uint16
 	parts [MaxParts]part
 }
 

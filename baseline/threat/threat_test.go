@@ -2,6 +2,7 @@ package threat
 
 import (
 	"fmt"
+	"math/bits"
 	"testing"
 
 	"github.com/weirproject/weir/stream/event"
@@ -30,6 +31,17 @@ func TestEveryThreatHasOneDetectorThatSaysWhatItIs(t *testing.T) {
 		if code := fmt.Sprintf("OAT-%03d", i); !seen[code] {
 			t.Errorf("%s has no detector", code)
 		}
+	}
+}
+
+// TestEveryPartCounts holds that a detector may have as many parts as it may name.
+func TestEveryPartCounts(t *testing.T) {
+	var o Observation
+	for i := range MaxParts - 1 {
+		o.Add(Actor, i, 1000, 0, 0)
+	}
+	if n := bits.OnesCount16(o.said[Actor].mask); n != MaxParts-1 {
+		t.Errorf("%d of %d parts count", n, MaxParts-1)
 	}
 }
 
