@@ -1,6 +1,7 @@
 package threat
 
 import (
+	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/stream/event"
 )
@@ -21,8 +22,6 @@ func habit(a, b uint64, n, k uint16) uint32 {
 	return uint32(min(980000, (a+1000*uint64(min(k, n)))*1000000/(a+b+1000*uint64(n))))
 }
 
-func before(n uint16, by bool) uint16 { return less(n, by) }
-
 // attemptParts adds the four features of the sequential test on attempts
 // (failed, switched, moved, strange) to the actor's case, parts 0 to 3.
 func attemptParts(o *Observation) {
@@ -34,15 +33,15 @@ func attemptParts(o *Observation) {
 		return // a log names no account: that it does not change says nothing
 	}
 	if st.Tries > 0 {
-		k := before(a.Switch, st.Switched)
+		k := less(a.Switch, st.Switched)
 		nats, want = o.Urn(feature.UrnSwitch, st.Tries-1, k, st.Switched, switching(st.Tries-1, k))
 		o.Add(Actor, 1, nats, milli(a.Objects.Count()), 1000+int32(uint32(a.N)*uint32(want)))
-		k = before(a.Move, st.Moved)
+		k = less(a.Move, st.Moved)
 		nats, want = o.Urn(feature.UrnMove, st.Tries-1, k, st.Moved, moving(st.Tries-1, k))
 		o.Add(Actor, 2, nats, milli(uint32(a.Move)), int32(uint32(a.N)*uint32(want)))
 	}
 	if in.Resolution.Familiarity != 0 {
-		k := before(a.Strange, in.Strange)
+		k := less(a.Strange, in.Strange)
 		p1 := habit(9000, 1000, st.Tries, k)
 		nats, want = o.Urn(feature.UrnStrange, st.Tries, k, in.Strange, p1)
 		o.Add(Actor, 3, nats, milli(uint32(a.Strange)), int32(uint32(a.N)*uint32(want)))
@@ -54,5 +53,5 @@ func milli(v uint32) int32 { return int32(min(v, 2000000)) * 1000 }
 // familiarCap: a context that the account has used for a long time is never
 // acted on because of its actor.
 func familiarCap(in *feature.Input) bool {
-	return in.Resolution.Familiarity == 2
+	return in.Resolution.Familiarity == actor.Familiar
 }

@@ -46,11 +46,11 @@ func (oat007) Observe(o *Observation) {
 		nats, want := o.Failure(st.N, st.Fail, 970000)
 		o.Add(Actor, 0, nats, milli(uint32(a.Fail)), int32(uint32(a.N)*uint32(want)))
 		quick := st.Gap >= 0 && st.Gap < 2000
-		k := before(a.Quick, quick)
+		k := less(a.Quick, quick)
 		nats, want = o.Urn(feature.UrnQuick, st.Tries-1, k, quick, switching(st.Tries-1, k))
 		o.Add(Actor, 2, max(-300, nats), milli(uint32(a.Quick)), int32(uint32(a.N)*uint32(want)))
 		if in.Secret != 0 && !st.Switched {
-			k = before(a.NewSecret, st.Changed)
+			k = less(a.NewSecret, st.Changed)
 			nats, want = o.Urn(feature.UrnSecret, st.Tries-1, k, st.Changed, switching(st.Tries-1, k))
 			o.Add(Actor, 1, nats, milli(a.Secrets.Count()), int32(uint32(a.N)*uint32(want)))
 		}

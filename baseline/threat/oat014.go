@@ -1,6 +1,8 @@
 package threat
 
 import (
+	"math/bits"
+
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/stream/event"
 )
@@ -64,7 +66,7 @@ func (oat014) Observe(o *Observation) {
 	if e.Payload&event.PayloadTool != 0 && c.Requests <= 3 {
 		o.Add(Actor, 3, toolMark, 1000, 0)
 	}
-	if classes := popcount(c.Classes &^ uint32(event.PayloadTool)); in.Attack >= feature.MediumAttack && classes >= 2 {
+	if classes := bits.OnesCount32(c.Classes &^ uint32(event.PayloadTool)); in.Attack >= feature.MediumAttack && classes >= 2 {
 		o.Add(Actor, 1, 400, milli(uint32(classes)), 0)
 	}
 	if c.Methods&64 != 0 && in.Attack != feature.NoAttack {

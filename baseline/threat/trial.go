@@ -176,16 +176,16 @@ func (t trial) observe(o *Observation) {
 	if st.Tries > 0 {
 		n := st.Tries - 1
 		if t.objects && in.Object != 0 {
-			k := before(a.Switch, st.Switched)
+			k := less(a.Switch, st.Switched)
 			nats, w := o.Urn(feature.UrnSwitch, n, k, st.Switched, switching(n, k))
 			o.Add(Actor, partObjects, nats, milli(a.Objects.Count()), 1000+int32(uint32(a.N)*uint32(w)))
 		}
 		if t.secrets && in.Secret != 0 && !st.Switched {
-			k := before(a.NewSecret, st.Changed)
+			k := less(a.NewSecret, st.Changed)
 			nats, w := o.Urn(feature.UrnSecret, n, k, st.Changed, switching(n, k))
 			o.Add(Actor, partSecrets, nats, milli(a.Secrets.Count()), 1000+int32(uint32(a.N)*uint32(w)))
 		}
-		k := before(a.Move, st.Moved)
+		k := less(a.Move, st.Moved)
 		nats, w := o.Urn(feature.UrnMove, n, k, st.Moved, moving(n, k))
 		o.Add(Actor, partMoves, nats, milli(uint32(a.Move)), int32(uint32(a.N)*uint32(w)))
 		if t.volume {
@@ -250,7 +250,7 @@ func (t trial) place(o *Observation) {
 		return
 	}
 	if t.secrets && in.Secret != 0 {
-		k := before(obj.NewSecret, st.Changed)
+		k := less(obj.NewSecret, st.Changed)
 		nats, w := o.Urn(feature.UrnSecret, st.Tries-1, k, st.Changed, switching(st.Tries-1, k))
 		o.Add(Object, partSecrets, nats, milli(obj.Secrets.Count()), 1000+int32(uint32(obj.N)*uint32(w)))
 	}

@@ -228,11 +228,3 @@ func againPart(o *Observation, i int) {
 	nats := sketch.LogLikelihood(!st.Switched, max(p0, habit(900, 100, st.N-1, st.N-1-min(st.N-1, k))), p0)
 	o.Add(Actor, i, nats, milli(uint32(a.N-a.Switch)), int32(uint32(a.N)*(p0/1000)))
 }
-
-func popcount(v uint32) int {
-	n := 0
-	for ; v != 0; v &= v - 1 {
-		n++
-	}
-	return n
-}
