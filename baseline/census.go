@@ -17,6 +17,10 @@ type Census struct {
 	Identifiers, Accounts, Features, Cases, Verdicts uint64
 	// Evicted entries of all tables made room for others.
 	Evicted uint64
+	// Late events were more than a minute older than what their site had sent
+	// before; Overflow counts events of sites past the bound, which share one
+	// baseline.
+	Late, Overflow uint64
 	// LargestActor is how many others the largest actor has swallowed, as the
 	// last whole pass over the actors found it; MergesRefused counts merges that
 	// the bound on it, or two proved owners, forbade.
@@ -53,7 +57,7 @@ func (e *Engine) Census() Census {
 	c := e.Counters()
 	out := Census{
 		Cases: c.CasesUsed, Verdicts: uint64(len(e.force.list)), Evicted: c.Evicted + c.CasesEvicted, MergesRefused: c.Actor.Refused,
-		Features: e.layer.Used(),
+		Features: e.layer.Used(), Late: c.Late, Overflow: c.Overflow,
 	}
 	out.Identifiers, out.Accounts = e.resolver.Used()
 	n := min(censusSlots, e.resolver.Slots()-e.count.at)

@@ -87,10 +87,10 @@ type Result struct {
 // Counters are the engine's life in numbers, for metrics and tests.
 type Counters struct {
 	Events, Shadowed, Overflow, Late uint64
-	Verdicts, Revoked, Dropped       uint64
+	Verdicts, Revoked                uint64
 	Actor                            actor.Stats
-	// Evicted entries of the tables of identifiers, accounts, features and attacks
-	// made room for others.
+	// Evicted entries of the tables of identifiers, accounts, features, attacks and
+	// verdicts in force made room for others.
 	Evicted                 uint64
 	CasesUsed, CasesEvicted uint64
 	Bytes                   int
@@ -179,7 +179,7 @@ func (e *Engine) reset() (err error) {
 func (e *Engine) Counters() Counters {
 	c := e.counters
 	c.Actor = e.resolver.Stats()
-	c.Evicted = e.resolver.Evicted() + e.layer.Evicted() + e.attacks.Evicted()
+	c.Evicted = e.resolver.Evicted() + e.layer.Evicted() + e.attacks.Evicted() + e.force.dropped
 	var bytes int
 	c.CasesUsed, c.CasesEvicted, bytes = e.set.Cases()
 	c.Bytes = bytes + e.resolver.Bytes() + e.layer.Bytes() + e.attacks.Bytes()

@@ -191,6 +191,18 @@ func TestCampaignsThatMakeRoomCount(t *testing.T) {
 	}
 }
 
+// TestVerdictsThatMakeRoomCount holds that a full ledger gives up its oldest eighth,
+// finds the others, and counts what it gave up.
+func TestVerdictsThatMakeRoomCount(t *testing.T) {
+	e := New(Config{Entities: 1 << 12, Cases: 64, Verdicts: 16})
+	for i := range 17 {
+		e.force.put(verdict.Verdict{ID: strconv.Itoa(i), Expires: 100})
+	}
+	if c := e.Counters(); c.Evicted != 3 || len(e.force.list) != 14 || e.force.list[e.force.at["3"]].ID != "3" {
+		t.Errorf("%d made room, %d left, want 3 and 14", c.Evicted, len(e.force.list))
+	}
+}
+
 // TestFlat checks that state types hold no pointer and no padding: they are
 // written as they lie in memory.
 func TestFlat(t *testing.T) {

@@ -1,6 +1,8 @@
 package baseline
 
 import (
+	"slices"
+
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/verdict"
 )
@@ -12,6 +14,7 @@ type ledger struct {
 	at      map[string]int
 	list    []verdict.Verdict
 	revoked map[[2]uint64]int64
+	// dropped verdicts in force made room for others.
 	dropped uint64
 }
 
@@ -30,8 +33,9 @@ func (l *ledger) put(v verdict.Verdict) {
 		l.sweep(v.Time)
 	}
 	if len(l.list) >= l.limit {
-		l.dropped++
-		l.list = append(l.list[:0], l.list[len(l.list)/8+1:]...)
+		oldest := len(l.list)/8 + 1
+		l.dropped += uint64(oldest)
+		l.list = slices.Delete(l.list, 0, oldest)
 		l.index()
 	}
 	l.at[v.ID] = len(l.list)

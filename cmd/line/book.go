@@ -252,11 +252,12 @@ func (b *siteBook) alarms() (problems, notes []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var largest uint16
-	var identifiers, cases, verdicts, refused uint64
+	var identifiers, cases, verdicts, refused, late, overflow uint64
 	for _, p := range slices.Sorted(maps.Keys(b.census)) {
 		c := b.census[p]
 		largest, refused = max(largest, c.LargestActor), refused+c.MergesRefused
 		identifiers, cases, verdicts = identifiers+c.Identifiers, cases+c.Cases, verdicts+c.Verdicts
+		late, overflow = late+c.Late, overflow+c.Overflow
 		if c.LargestActor > largestActorLimit {
 			problems = append(problems, fmt.Sprintf("an actor of partition %d has swallowed %d others (limit %d): what links them is at fault", p, c.LargestActor, largestActorLimit))
 		}
@@ -267,6 +268,12 @@ func (b *siteBook) alarms() (problems, notes []string) {
 	notes = notes[:min(len(notes), maxSiteNotes)]
 	if len(b.census) > 0 {
 		notes = append(notes, fmt.Sprintf("engines hold %d identifiers, %d cases, %d verdicts; the largest actor has swallowed %d others; %d merges were refused; %d entries were evicted", identifiers, cases, verdicts, largest, refused, b.evicted))
+	}
+	if late > 0 {
+		notes = append(notes, fmt.Sprintf("%d events came more than a minute late", late))
+	}
+	if overflow > 0 {
+		problems = append(problems, fmt.Sprintf("%d events are of sites past the bound of one partition: these sites share one baseline", overflow))
 	}
 	if b.dropped > 0 {
 		notes = append(notes, fmt.Sprintf("%d lessons did not reach the table of baselines: the store was away", b.dropped))
@@ -280,12 +287,14 @@ var (
 	ageDesc       = prometheus.NewDesc("weir_baseline_age_seconds", "How long a site (endpoint \"*\") or one of its busiest routes has been learned.", []string{"site", "endpoint"}, nil)
 	largestDesc   = prometheus.NewDesc("weir_actor_largest_merges", "How many others the largest actor has swallowed.", nil, nil)
 	refusedDesc   = prometheus.NewDesc("weir_actor_merges_refused_total", "Merges of actors that a bound or two proved owners forbade.", nil, nil)
+	lateDesc      = prometheus.NewDesc("weir_events_late_total", "Events more than a minute older than what their site had sent before.", nil, nil)
+	overflowDesc  = prometheus.NewDesc("weir_site_overflow_events_total", "Events of sites past the bound of one partition, which share one baseline.", nil, nil)
 	lessonsDesc   = prometheus.NewDesc("weir_baseline_lessons_dropped_total", "Lessons that did not reach the table of baselines because the store was away.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (*siteBook) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{entitiesDesc, evictionsDesc, ageDesc, largestDesc, refusedDesc, lessonsDesc} {
+	for _, d := range []*prometheus.Desc{entitiesDesc, evictionsDesc, ageDesc, largestDesc, refusedDesc, lateDesc, overflowDesc, lessonsDesc} {
 		ch <- d
 	}
 }
@@ -302,6 +311,7 @@ func (b *siteBook) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range b.census {
 		sum.Identifiers, sum.Accounts, sum.Features = sum.Identifiers+c.Identifiers, sum.Accounts+c.Accounts, sum.Features+c.Features
 		sum.Cases, sum.Verdicts, sum.MergesRefused = sum.Cases+c.Cases, sum.Verdicts+c.Verdicts, sum.MergesRefused+c.MergesRefused
+		sum.Late, sum.Overflow = sum.Late+c.Late, sum.Overflow+c.Overflow
 		sum.LargestActor = max(sum.LargestActor, c.LargestActor)
 		for _, s := range c.Sites {
 			if s.Since != 0 && len(since) < maxSites/4 {
@@ -314,9 +324,11 @@ func (b *siteBook) Collect(ch chan<- prometheus.Metric) {
 	} {
 		gauge(entitiesDesc, float64(n), key)
 	}
-	ch <- prometheus.MustNewConstMetric(evictionsDesc, prometheus.CounterValue, float64(b.evicted))
-	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(sum.MergesRefused))
-	ch <- prometheus.MustNewConstMetric(lessonsDesc, prometheus.CounterValue, float64(b.dropped))
+	for d, n := range map[*prometheus.Desc]uint64{
+		evictionsDesc: b.evicted, refusedDesc: sum.MergesRefused, lateDesc: sum.Late, overflowDesc: sum.Overflow, lessonsDesc: b.dropped,
+	} {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
+	}
 	gauge(largestDesc, float64(sum.LargestActor))
 	age := func(at int64) float64 { return max(0, time.Since(time.Unix(0, at)).Seconds()) }
 	for site, at := range since {

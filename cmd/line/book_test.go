@@ -111,6 +111,16 @@ func TestTheBookAlarmsAndStaysBounded(t *testing.T) {
 	if problems, _ := b.alarms(); len(problems) != 1 || !strings.Contains(problems[0], "partition 2") {
 		t.Errorf("an actor that swallows everybody: %q", problems)
 	}
+	b.count(2, baseline.Census{Late: 3, Overflow: 4}, 0)
+	if problems, notes := b.alarms(); !strings.Contains(strings.Join(problems, ""), "4 events are of sites past the bound") || !strings.Contains(strings.Join(notes, ""), "3 events came") {
+		t.Errorf("late events and too many sites: problems %q, notes %q", problems, notes)
+	}
+	f := gathered(t, b)
+	for name, want := range map[string]float64{"weir_events_late_total": 3, "weir_site_overflow_events_total": 4, "weir_entity_evictions_total": 7} {
+		if got := f[name].GetMetric()[0].GetCounter().GetValue(); got != want {
+			t.Errorf("%s %v, want %v", name, got, want)
+		}
+	}
 	for i := range 5 * lessonQueue {
 		b.teach([]baseline.Learned{{Site: fmt.Sprint("s", i), Key: "GET /", Name: "requests_per_hour", Since: 1}})
 	}
