@@ -315,7 +315,7 @@ func (e *Engine) request(in *feature.Input) {
 		ASN: uint64(k[event.KindASN]), Joint: uint64(k[event.KindClientFingerprint]), Fingerprint: uint64(k[event.KindFingerprint]),
 		Template: uint64(k[event.KindRequestTemplate]), Account: uint64(k[event.KindAccount]),
 		NewSession: uint64(in.Event.NewSession), NewDevice: uint64(in.Event.NewDevice),
-		Attempt: attempts[in.Role] && !in.Exempt, Role: uint8(in.Role), Common: in.Role != event.RoleLogin,
+		Asset: in.Asset, Attempt: attempts[in.Role] && !in.Exempt, Role: uint8(in.Role), Common: in.Role != event.RoleLogin,
 		Mature: threat.Mature(in.Site, in.Sec, e.resolver.Owners(in.SiteIndex)),
 	}
 	if in.Site.Headers == 0 {

@@ -246,7 +246,7 @@ func (e *Engine) bind(in *feature.Input, t *threat.Touched) bool {
 	case threat.Actor:
 		return e.bindActor(in, t)
 	case threat.Object:
-		if in.Role == event.RoleItemView && (!t.Raised && !in.Refused || t.Case.RouteOf(in.Event.Route) == 0) {
+		if c := t.Case; in.Role == event.RoleItemView && !(t.Raised && c.RouteOf(in.Event.Route) != 0 || in.Refused && c.HeldTo(in.Event.Route)) {
 			return false // who looks at an item is not who polls it, and does so elsewhere
 		}
 		return e.bindObject(in, t.Case)

@@ -158,6 +158,12 @@ func (r *Resolver) mergeOthers(q *Request, fam Familiarity, best int, prior int3
 		if c.tried > 0 && c.types&strong == 0 && c.weight-c.tried < company {
 			continue
 		}
+		if c.types&^(1<<Fingerprint|1<<Template) == 0 && a.Dressed > 0 {
+			// A browser at its pages is somebody, however rare the browser: that
+			// a tool does the same at the same time does not make them one.
+			r.stats.Refused++
+			continue
+		}
 		if fam != Familiar && a.Own == 0 && a.Attempts == 0 && post >= attachAt {
 			// A fresh actor that has only looked at the form has no identity to
 			// defend: the attempt decides where it belongs.

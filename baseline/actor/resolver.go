@@ -55,6 +55,8 @@ type Request struct {
 	// in this form before (a sign-up, a hold, a payment), so that a form without
 	// owners links nobody whose program has some.
 	Common bool
+	// Asset: a sub-resource of a page is fetched.
+	Asset bool
 	// Mature: the site is known well enough that "nobody owns this" is evidence.
 	Mature bool
 }
@@ -107,7 +109,9 @@ type Actor struct {
 	// weight of each, in 1/8 nat.
 	Links   [NumTypes]uint8
 	Weights [NumTypes]uint8
-	_       [2]uint8
+	// Dressed counts sub-resources that it fetched.
+	Dressed uint8
+	_       uint8
 }
 
 type pair struct {
@@ -364,10 +368,18 @@ func (r *Resolver) fast(q *Request) uint32 {
 		return 0
 	}
 	row.Seen, a.Last = q.Now, q.Now
+	a.dress(q)
 	if a.Returned < 255 && !q.SessionGuessed {
 		a.Returned++
 	}
 	return i
+}
+
+// dress counts a sub-resource.
+func (a *Actor) dress(q *Request) {
+	if q.Asset && a.Dressed < 255 {
+		a.Dressed++
+	}
 }
 
 // sessionGap ends a session that is known by address and fingerprint only,

@@ -59,6 +59,7 @@ func (r *Resolver) Settle(q *Request, res Resolution, ans Answer) uint32 {
 	if q.Session != 0 && !q.SessionGuessed && a.session == uint32(q.Session) && a.Returned < 255 {
 		a.Returned++
 	}
+	a.dress(q)
 	a.Last, a.bound = q.Now, q.Now
 	a.client, a.finger, a.session = uint32(q.Client), uint32(q.Fingerprint), uint32(q.Session)
 	a.account = uint32(q.Account)

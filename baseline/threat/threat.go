@@ -267,10 +267,8 @@ func (c *Case) RouteOf(route string) uint8 {
 	if route == "" || len(route) > len(Route{}.Text) {
 		return 0
 	}
-	for i := range c.Routes[:c.RouteCount] {
-		if c.Routes[i].String() == route {
-			return uint8(i + 1)
-		}
+	if i := c.routeAt(route); i != 0 {
+		return i
 	}
 	if int(c.RouteCount) == len(c.Routes) {
 		return 0
@@ -279,6 +277,18 @@ func (c *Case) RouteOf(route string) uint8 {
 	r.Len = uint8(copy(r.Text[:], route))
 	c.RouteCount++
 	return c.RouteCount
+}
+
+// HeldTo says that RouteOf knows the route already.
+func (c *Case) HeldTo(route string) bool { return c.routeAt(route) != 0 }
+
+func (c *Case) routeAt(route string) uint8 {
+	for i := range c.Routes[:c.RouteCount] {
+		if c.Routes[i].String() == route {
+			return uint8(i + 1)
+		}
+	}
+	return 0
 }
 
 func (r *Route) String() string { return string(r.Text[:r.Len]) }
