@@ -245,7 +245,7 @@ func (r *Resolver) merge(into, from uint32) bool {
 		a.Links[t] = uint8(min(255, int(a.Links[t])+int(b.Links[t])))
 	}
 	r.OnMerge(into, from)
-	b.forward = into
+	b.forward, b.heir = into, a.generation
 	return true
 }
 

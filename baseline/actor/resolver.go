@@ -90,17 +90,18 @@ type Actor struct {
 	Own uint64
 	// First, Last and LastAttempt are in seconds; LastAttempt 0: none yet.
 	First, Last, LastAttempt uint32
-	forward                  uint32
-	session, client, finger  uint32
-	account                  uint32
-	bound                    uint32 // when the identifiers were last pointed here
+	// forward is the actor that this one has become part of, heir its generation.
+	forward                 uint32
+	session, client, finger uint32
+	account                 uint32
+	bound                   uint32 // when the identifiers were last pointed here
 	// Home is when an account that knows the context was last seen here, in
 	// seconds; 0 never.
 	Home              uint32
 	generation        uint16
 	Site              uint16
 	Attempts, Repeats uint16
-	Merges            uint16
+	Merges, heir      uint16
 	// Returned counts requests that brought back the session they were given.
 	Returned uint8
 	// Role is that of the last attempt.
@@ -111,7 +112,7 @@ type Actor struct {
 	Weights [NumTypes]uint8
 	// Dressed counts sub-resources that it fetched.
 	Dressed uint8
-	_       uint8
+	_       [7]uint8
 }
 
 type pair struct {
@@ -222,12 +223,19 @@ func (r *Resolver) Owners(site uint16) uint64 { return r.sites[site].n }
 // Generation tells slots of one index apart.
 func (a *Actor) Generation() uint16 { return a.generation }
 
+// find follows an actor to the one that it is part of now, 0 when that is gone: its
+// place may be another's by now.
 func (r *Resolver) find(i uint32) uint32 {
-	for r.at(i).forward != 0 {
-		if g := r.at(r.at(i).forward).forward; g != 0 {
-			r.at(i).forward = g
+	a := r.at(i)
+	for a.forward != 0 {
+		switch to := r.at(a.forward); {
+		case to.generation != a.heir:
+			return 0
+		case to.forward == 0:
+			return a.forward
+		default:
+			a.forward, a.heir = to.forward, to.heir
 		}
-		i = r.at(i).forward
 	}
 	return i
 }
@@ -241,11 +249,10 @@ func (r *Resolver) live(id *identifier) uint32 {
 		id.actor = 0
 		return 0
 	}
-	i := r.find(id.actor)
-	if i != id.actor {
+	if i := r.find(id.actor); i != id.actor {
 		id.actor, id.gen = i, r.at(i).generation
 	}
-	return i
+	return id.actor
 }
 
 func (r *Resolver) create(q *Request) uint32 {

@@ -65,6 +65,37 @@ func TestAnAttackerDoesNotBecomeTheOwner(t *testing.T) {
 	}
 }
 
+// TestWhatAGoneActorHadSwallowedJoinsNobody: an identifier of an actor that became
+// part of another must not lead to who has taken that one's place.
+func TestWhatAGoneActorHadSwallowedJoinsNobody(t *testing.T) {
+	for name, end := range map[string]func(p *people, i uint32){
+		"dissolved": func(p *people, i uint32) { p.r.Dissolve(i) },
+		"recycled": func(p *people, i uint32) {
+			p.r.free, p.r.hand = uint32(p.r.arena.Len()), i-1
+			p.now += 7 * 3600
+			if got := p.r.create(&Request{Site: p.site, Now: p.now}); got != i {
+				t.Fatalf("slot %d was recycled, want %d", got, i)
+			}
+		},
+	} {
+		p := newPeople(t)
+		_, small := p.play(visit{session: 1, client: 10, finger: 20})
+		_, middle := p.play(visit{session: 2, client: 11, finger: 21})
+		_, large := p.play(visit{session: 3, client: 12, finger: 22})
+		if !p.r.merge(middle.Actor, small.Actor) || !p.r.merge(large.Actor, middle.Actor) {
+			t.Fatal("the actors were not merged")
+		}
+		was := p.r.Get(large.Actor).ID
+		if now, _ := p.play(visit{session: 1, client: 10, finger: 20}); now != was {
+			t.Errorf("%s: before, the first session leads to %x, want %x", name, now, was)
+		}
+		end(p, large.Actor)
+		if _, res := p.play(visit{session: 2, client: 11, finger: 21}); res.Actor == large.Actor {
+			t.Errorf("%s: its session leads to who has its place now", name)
+		}
+	}
+}
+
 // Failure 2: attempts must not make a value look shared.
 func TestFailuresNeverLookLikeOwners(t *testing.T) {
 	p := newPeople(t)
