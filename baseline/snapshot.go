@@ -13,7 +13,7 @@ import (
 )
 
 // snapshotMagic names the format; its last digit rises with the layout.
-const snapshotMagic = "weir-baseline-7"
+const snapshotMagic = "weir-baseline-8"
 
 // ErrVersion says that a snapshot was written by another engine or with other
 // sizes: rebuild the state from the log.

@@ -15,8 +15,8 @@ const episodeSeconds = 6 * 3600
 type Conduct struct {
 	// Paths holds the paths it has asked for.
 	Paths sketch.Bloom
-	// Routes, Params, Sessions, Agents, Clients and Items count distinct values.
-	Routes, Params, Sessions, Agents, Clients, Items sketch.Distinct
+	// Sessions, Agents and Clients count distinct values.
+	Sessions, Agents, Clients sketch.Distinct
 	// Owners counts accounts that have succeeded from here.
 	Owners sketch.Distinct
 	// Begin and Last are in seconds; LastMilli is the low half of Unix
@@ -24,17 +24,15 @@ type Conduct struct {
 	Begin, Last, LastMilli uint32
 	// Requests counts all, Pages documents, Assets their sub-resources.
 	Requests, Pages, Assets, NewPaths uint32
-	// NotFound counts 404 and 410, Denied 401, 403 and 407, Refused what an
-	// enforcer has answered, Rejected the other 4xx, Broken 5xx.
-	NotFound, Denied, Rejected, Broken, Refused uint32
+	// NotFound counts 404 and 410, Denied 401, 403 and 407, Rejected the other 4xx,
+	// Broken 5xx.
+	NotFound, Denied, Rejected, Broken uint32
 	// RarePaths counts paths that nobody else has been given an answer for.
 	RarePaths uint32
 	// MissingPaths counts distinct paths answered 404.
 	MissingPaths uint32
 	// Attacks counts requests with a payload class, Classes which.
 	Attacks uint32
-	// Kilobytes sent and milliseconds spent by the server.
-	Kilobytes, ServerMillis uint32
 	// Ordered counts item ids that follow the one before by 1 to 3; LastItem is
 	// the one before.
 	Ordered, LastItem uint32
@@ -42,8 +40,6 @@ type Conduct struct {
 	GapMean, GapDeviation uint32
 	// Level is a leaky bucket: requests, leaking one per second.
 	Level uint32
-	// Streak counts gaps between pages under 300 ms in a row.
-	Streak uint32
 	// Open has one bit per detector that has a case about the actor.
 	Open uint32
 	// Proven: the episode was counted as clean.
@@ -101,10 +97,6 @@ func (c *Conduct) note(in *Input) {
 	c.Sessions.Add(uint64(e.Keys[event.KindSession]))
 	c.Agents |= in.bits.print
 	c.Clients |= in.bits.client
-	c.Routes.Add(in.Route)
-	if e.QueryKeys != "" {
-		c.Params.Add(sketch.HashString(e.QueryKeys))
-	}
 	c.Methods |= methodBit(e.Method)
 	if e.RefererHost != "" {
 		c.Referred++
@@ -132,7 +124,6 @@ func (c *Conduct) note(in *Input) {
 		c.page(in)
 	}
 	if in.Item != 0 {
-		c.Items.Add(in.Item)
 		if d := in.ItemNumber - c.LastItem; c.LastItem != 0 && in.ItemNumber != 0 && d >= 1 && d <= 3 {
 			c.Ordered++
 			in.Page.Ordered = true
@@ -141,9 +132,7 @@ func (c *Conduct) note(in *Input) {
 			c.LastItem = in.ItemNumber
 		}
 	}
-	if in.Refused {
-		c.Refused++
-	} else {
+	if !in.Refused {
 		c.answer(in)
 	}
 	c.Last, c.LastMilli, c.LastSession = in.Sec, in.Milli, uint32(in.Session)
@@ -183,11 +172,6 @@ func (c *Conduct) pace(in *Input) {
 		return
 	}
 	gap := uint32(min(in.Gap, 3600000))
-	if gap < 300 {
-		c.Streak++
-	} else {
-		c.Streak = 0
-	}
 	if c.GapMean == 0 {
 		c.GapMean, c.GapDeviation = gap, gap/2
 		return
@@ -216,8 +200,6 @@ func (c *Conduct) answer(in *Input) {
 	if in.PathNew && in.PathActors == 0 && !in.Asset {
 		c.RarePaths++
 	}
-	c.Kilobytes += uint32(min(e.ResponseBytes, 1<<40) >> 10)
-	c.ServerMillis += uint32(min(e.Duration, 3600e9) / 1e6)
 }
 
 // merge adds another actor's conduct, when both turn out to be one.
@@ -228,12 +210,9 @@ func (c *Conduct) merge(o *Conduct) {
 	for i := range c.Paths {
 		c.Paths[i] |= o.Paths[i]
 	}
-	c.Routes |= o.Routes
-	c.Params |= o.Params
 	c.Sessions |= o.Sessions
 	c.Agents |= o.Agents
 	c.Clients |= o.Clients
-	c.Items |= o.Items
 	c.Owners |= o.Owners
 	c.Classes |= o.Classes
 	c.Methods |= o.Methods
@@ -256,12 +235,9 @@ func (c *Conduct) merge(o *Conduct) {
 		{&c.Denied, o.Denied},
 		{&c.Rejected, o.Rejected},
 		{&c.Broken, o.Broken},
-		{&c.Refused, o.Refused},
 		{&c.RarePaths, o.RarePaths},
 		{&c.MissingPaths, o.MissingPaths},
 		{&c.Attacks, o.Attacks},
-		{&c.Kilobytes, o.Kilobytes},
-		{&c.ServerMillis, o.ServerMillis},
 		{&c.Ordered, o.Ordered},
 		{&c.Level, o.Level},
 		{&c.Referred, o.Referred},

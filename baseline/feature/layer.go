@@ -254,11 +254,8 @@ func (l *Layer) mark(in *Input) {
 }
 
 func (l *Layer) route(in *Input) {
-	row, fresh := l.routes.Get(sketch.Join(in.Site.Key, in.Route)|1, in.Sec)
+	row, _ := l.routes.Get(sketch.Join(in.Site.Key, in.Route)|1, in.Sec)
 	r := &row.Val
-	if fresh {
-		r.First = in.Sec
-	}
 	in.RouteStats = r
 	if in.Refused {
 		return
@@ -267,27 +264,19 @@ func (l *Layer) route(in *Input) {
 	if in.Event.Status == 404 {
 		r.NotFound++
 	}
-	if in.Event.Status >= 500 {
-		r.Failed++
-	}
 	in.Stray = r.NotFound*4 > r.Requests
-	r.Actors.Add(uint64(in.Actor))
 	us := uint32(min(in.Event.Duration/1000, 3600e6))
 	if r.Requests == 1 {
 		r.Duration = us
 	}
-	dev := max(us, r.Duration) - min(us, r.Duration)
 	r.Duration += us/16 - r.Duration/16
-	r.Deviation += dev/16 - r.Deviation/16
 	if in.Asset {
 		in.PathActors = 1
 		return
 	}
 	path, _ := l.paths.Get(sketch.Join(in.Site.Key, in.Path)|1, in.Sec)
 	in.PathActors = path.Val.Actors.Count()
-	if in.Event.Status == 404 {
-		path.Val.Missing++
-	} else {
+	if in.Event.Status != 404 {
 		path.Val.Actors.Add(uint64(in.Actor))
 	}
 }

@@ -74,10 +74,10 @@ type Site struct {
 	PendingCount uint32
 	Events       uint64
 	// Declared: events of this site carry roles, so there is a flow map.
-	// Cookies: sessions are named by cookies. Headers: header order is known.
-	Declared, Cookies, Headers uint32
+	// Headers: header order is known.
+	Declared, Headers uint32
 	// Late counts events older than the clock by more than a minute.
-	Late uint32
+	Late, _ uint32
 	// Urns are the learned distributions per role.
 	Urns [event.NumRoles][NumUrns]sketch.Urn
 	// Reach[role][n] is how many actors that made n+1 attempts in an episode made
@@ -268,17 +268,13 @@ func (s *Site) Advance(t int64) int64 {
 
 // Route is one row of the endpoint statistics.
 type Route struct {
-	// Requests and Errors by class; Actors counts distinct actors (saturating).
-	Requests, NotFound, Failed uint32
-	First                      uint32
-	Actors                     sketch.Distinct
-	// Duration is the mean server time in microseconds and its mean deviation.
-	Duration, Deviation uint32
+	// Requests, and those answered 404.
+	Requests, NotFound uint32
+	// Duration is the mean server time in microseconds.
+	Duration uint32
 }
 
 // pathRow says how many actors have been answered for one concrete path.
 type pathRow struct {
-	Actors  sketch.Distinct
-	Missing uint32
-	Spare   uint32
+	Actors sketch.Distinct
 }

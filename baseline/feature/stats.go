@@ -10,8 +10,8 @@ import (
 // Counters saturate at 65535.
 type Stats struct {
 	// Objects counts what was tried (accounts, cards, coupons, items), Clients,
-	// Prints and Sessions from where, Secrets the distinct secrets, Groups the
-	// object's class (card BIN, phone prefix, e-mail domain).
+	// Prints and Sessions from where, Secrets the distinct secrets. Groups
+	// belongs to TLS hellos: see Layer.hello.
 	Objects, Clients, Prints, Sessions, Secrets, Groups sketch.Distinct
 	// Users counts who did it: accounts where they are proved, else sessions, else
 	// addresses; contexts that an account knows are not counted.
@@ -20,9 +20,9 @@ type Stats struct {
 	// see Step.Visit.
 	Pending uint64
 	// First and Last are in seconds, LastMilli the low half of Unix milliseconds.
-	First, Last, LastMilli                                     uint32
-	LastObject, LastClient, LastPrint, LastSession, LastSecret uint32
-	PendingAt                                                  uint32
+	First, Last, LastMilli                        uint32
+	LastObject, LastClient, LastPrint, LastSecret uint32
+	PendingAt                                     uint32
 	// GapMean and GapDeviation describe the gaps, milliseconds.
 	GapMean, GapDeviation uint32
 	// N counts attempts that the application answered; Fail and Success their
@@ -33,8 +33,6 @@ type Stats struct {
 	N, Fail, Success, Switch, Move, Strange, Repeat, Quick, Refused, Streak uint16
 	// NewSecret counts a changed secret on an unchanged object.
 	NewSecret uint16
-	// Single counts sessions whose first act was this (no page before).
-	Single uint16
 	// Settled is how many completions a test has counted already.
 	Settled uint16
 	// Chain, Edge, Direct, Unowned and Hold count what their urns are about.
@@ -45,6 +43,7 @@ type Stats struct {
 	// Earlier counts the secrets of an account's earlier days beyond the first of each:
 	// see Step.Overnight.
 	Earlier uint16
+	_       [3]uint16
 }
 
 // Step is how one attempt differs from the ones before; made before the attempt
@@ -151,7 +150,6 @@ func (s *Stats) count(in *Input, st *Step) {
 	inc(&s.Repeat, s.N > 1 && in.Object != 0 && !st.NewObject)
 	inc(&s.Quick, st.Gap >= 0 && st.Gap < 2000)
 	inc(&s.NewSecret, st.Changed)
-	inc(&s.Single, in.Conduct.Pages <= 1)
 	inc(&s.Chain, in.Chain)
 	inc(&s.Edge, in.Edge)
 	inc(&s.Direct, in.Direct)
@@ -167,16 +165,12 @@ func (s *Stats) count(in *Input, st *Step) {
 	if in.User != 0 {
 		s.Users |= b.user
 	}
-	if in.Group != 0 {
-		s.Groups.Add(in.Group)
-	}
 	if in.Secret != 0 {
 		s.Secrets |= b.secret
 		s.LastSecret = uint32(in.Secret)
 	}
 	if in.Session != 0 {
 		s.Sessions |= b.session
-		s.LastSession = uint32(in.Session)
 	}
 	s.Clients |= b.client
 	s.Prints |= b.print
@@ -201,7 +195,6 @@ func (s *Stats) merge(o *Stats) {
 	s.Prints |= o.Prints
 	s.Sessions |= o.Sessions
 	s.Secrets |= o.Secrets
-	s.Groups |= o.Groups
 	s.Users |= o.Users
 	for _, p := range []struct {
 		to   *uint16
@@ -217,7 +210,6 @@ func (s *Stats) merge(o *Stats) {
 		{&s.Quick, o.Quick},
 		{&s.Refused, o.Refused},
 		{&s.NewSecret, o.NewSecret},
-		{&s.Single, o.Single},
 		{&s.Chain, o.Chain},
 		{&s.Edge, o.Edge},
 		{&s.Direct, o.Direct},
@@ -233,6 +225,6 @@ func (s *Stats) merge(o *Stats) {
 	}
 	if o.Last > s.Last {
 		s.Last, s.LastMilli = o.Last, o.LastMilli
-		s.LastObject, s.LastClient, s.LastPrint, s.LastSession, s.LastSecret = o.LastObject, o.LastClient, o.LastPrint, o.LastSession, o.LastSecret
+		s.LastObject, s.LastClient, s.LastPrint, s.LastSecret = o.LastObject, o.LastClient, o.LastPrint, o.LastSecret
 	}
 }

@@ -37,7 +37,7 @@ func (d Distinct) Bits() int { return bits.OnesCount64(uint64(d)) }
 func (d Distinct) Count() uint32 { return uint32(distinctTable[d.Bits()]) }
 
 // Bloom is a 512-bit set with two hash functions: membership of up to about a
-// hundred values with few false hits. Its fill also estimates the count.
+// hundred values with few false hits.
 type Bloom [8]uint64
 
 // Add inserts v and says whether it was surely new.
@@ -55,15 +55,6 @@ func (b *Bloom) Has(v uint64) bool {
 	h := Mix(v + 0x2545f491)
 	i, j := h>>55, h>>46&511
 	return b[i>>6]&(1<<(i&63)) != 0 && b[j>>6]&(1<<(j&63)) != 0
-}
-
-// Full says that so many bits are set that further answers mean little.
-func (b *Bloom) Full() bool {
-	n := 0
-	for _, w := range b {
-		n += bits.OnesCount64(w)
-	}
-	return n > 400
 }
 
 // Cell is one learned probability: Ones of All observations, in units of 1/16.
@@ -154,62 +145,3 @@ func (u *Urn) Share(n, k uint16) uint32 { return u.cell(n, k).Share() }
 
 // Learn counts one observation.
 func (u *Urn) Learn(n, k uint16, one bool) { u.cell(n, k).Add(one) }
-
-// Histogram counts non-negative values in quarter-octave buckets (relative
-// width 19 %), the integer cousin of DDSketch (Masson, Rim and Lee 2019).
-type Histogram struct {
-	Buckets [64]uint32
-	Total   uint32
-	Spare   uint32
-}
-
-// bucketOf maps v to four buckets per octave; 0 to 3 have their own.
-func bucketOf(v uint64) int {
-	if v < 4 {
-		return int(v)
-	}
-	e := bits.Len64(v) - 1
-	return min(63, 4*(e-1)+int(v>>(e-2)&3))
-}
-
-// lowOf is the smallest value of a bucket.
-func lowOf(b int) uint64 {
-	if b < 4 {
-		return uint64(b)
-	}
-	return uint64(4+b&3) << (b/4 - 1)
-}
-
-// Add counts v; the histogram halves itself at 2^20 values.
-func (h *Histogram) Add(v uint64) {
-	h.Buckets[bucketOf(v)]++
-	if h.Total++; h.Total >= 1<<20 {
-		h.Total = 0
-		for i := range h.Buckets {
-			h.Buckets[i] /= 2
-			h.Total += h.Buckets[i]
-		}
-	}
-}
-
-// Above counts the values in v's bucket or higher.
-func (h *Histogram) Above(v uint64) uint32 {
-	var n uint32
-	for _, c := range h.Buckets[bucketOf(v):] {
-		n += c
-	}
-	return n
-}
-
-// Quantile returns the smallest value of the bucket that holds the quantile
-// given in parts per million, 0 when empty.
-func (h *Histogram) Quantile(ppm uint32) uint64 {
-	rank := uint64(h.Total) * uint64(ppm) / 1000000
-	var n uint64
-	for i, c := range h.Buckets {
-		if n += uint64(c); n > rank {
-			return lowOf(i)
-		}
-	}
-	return lowOf(63)
-}

@@ -59,24 +59,6 @@ func TestUrnLearnsHeavyTails(t *testing.T) {
 	}
 }
 
-func TestHistogramQuantiles(t *testing.T) {
-	var h Histogram
-	for i := range uint64(1000) {
-		h.Add(i)
-	}
-	if q := h.Quantile(500000); q < 400 || q > 500 {
-		t.Errorf("median of 0..999 is %d", q)
-	}
-	if n := h.Above(0); n != 1000 {
-		t.Errorf("above 0: %d", n)
-	}
-	for b := range 64 {
-		if bucketOf(lowOf(b)) != b {
-			t.Errorf("bucket %d starts at %d which is in %d", b, lowOf(b), bucketOf(lowOf(b)))
-		}
-	}
-}
-
 func TestTableIsBoundedAndKeepsTheRecent(t *testing.T) {
 	tb := NewTable[uint64](64)
 	for i := uint64(1); i <= 10000; i++ {
