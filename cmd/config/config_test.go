@@ -358,6 +358,9 @@ func TestKeyFile(t *testing.T) {
 	if _, err := config.Keyring(file, env()); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a readable key: %v", err)
 	}
+	if err := config.RotateKey("env:K"); err == nil || !strings.Contains(err.Error(), "environment variable K") {
+		t.Errorf("a key of the environment: %v", err)
+	}
 	hexKey := strings.Repeat("0f", 32)
 	if _, err := config.Keyring("env:K", env("K", hexKey)); err != nil {
 		t.Error(err)

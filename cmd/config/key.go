@@ -80,8 +80,12 @@ func createKey(path string) (created bool, err error) {
 }
 
 // RotateKey puts a new key in front of the current one, which stays valid as
-// the previous one; an older one is dropped.
+// the previous one; an older one is dropped. A key of the environment is the
+// operator's to replace.
 func RotateKey(path string) error {
+	if name, ok := strings.CutPrefix(path, "env:"); ok {
+		return fmt.Errorf("pseudonym key: put a new one and a comma before the one in environment variable %s", name)
+	}
 	if _, err := Keyring(path, nil); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/stream/event"
 )
 
@@ -272,5 +274,42 @@ func TestReplayOverwritesNoInput(t *testing.T) {
 		if code := run(args); code != 0 {
 			t.Errorf("%v: exit %d", args, code)
 		}
+	}
+}
+
+// TestPseudonymsOverARotation holds that an analyst finds somebody from before and
+// after the key was replaced.
+func TestPseudonymsOverARotation(t *testing.T) {
+	data := t.TempDir()
+	key := filepath.Join(data, "keys", "pseudonym")
+	if _, _, err := config.EnsureKeyring(key, os.LookupEnv); err != nil {
+		t.Fatal(err)
+	}
+	weir := func(line string) map[string]string {
+		t.Helper()
+		root := newRoot()
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetArgs(append(strings.Fields(line), "--data", data, "-o", "json"))
+		if err := root.Execute(); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		var m map[string]string
+		if err := json.Unmarshal(out.Bytes(), &m); err != nil {
+			t.Fatalf("%s: %v in %s", line, err, out.Bytes())
+		}
+		return m
+	}
+	before := weir("pseudonym account ann")
+	if code := run(strings.Fields("pseudonym account ann --previous --data " + data)); code != 1 {
+		t.Errorf("without a rotation --previous ends with %d, want 1", code)
+	}
+	rotated := weir("pseudonym --rotate")
+	now, previous := weir("pseudonym account ann"), weir("pseudonym account Ann --previous")
+	if now["pseudonym"] == before["pseudonym"] || now["key_id"] != rotated["key_id"] {
+		t.Errorf("after the rotation %v, before %v, rotation %v", now, before, rotated)
+	}
+	if previous["pseudonym"] != before["pseudonym"] || previous["key_id"] != rotated["previous_key_id"] {
+		t.Errorf("previous %v, before %v, rotation %v", previous, before, rotated)
 	}
 }

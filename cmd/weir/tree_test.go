@@ -46,14 +46,14 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 		"sql", "verdicts show", "verdicts add", "verdicts add --client 192.0.2.1", "verdicts add --client nobody --reason x",
 		"verdicts add --client 192.0.2.0/24 --reason x", "verdicts add --client 192.0.2.1 --action challenge --reason x",
 		"verdicts add --client 192.0.2.1 --for -1h --reason x", "verdicts add --client 192.0.2.1 --session s --reason x",
-		"replay", "replay --format elf f", "replay --mode off f", "replay --learn-until soon f", "pseudonym account", "pseudonym acount a",
+		"replay", "replay --format elf f", "replay --mode off f", "replay --learn-until soon f", "pseudonym account", "pseudonym acount a", "pseudonym --rotate account a",
 		"status --wait long", "status -o csv", "status -o xml", "--color pink status", "explain v_1 -o csv", "up --demo -o json",
 	} {
 		if code := run(strings.Fields(line)); code != 2 {
 			t.Errorf("weir %s ends with %d, want 2", line, code)
 		}
 	}
-	for _, line := range []string{"status", "sql SELECT", "explain v_1", "verdicts list", "flows check none.yaml", "config check none.yaml", "pseudonym account ann", "enforcers list", "enforcers add a", "shadow report", "enforce", "collect", "replay none.log"} {
+	for _, line := range []string{"status", "sql SELECT", "explain v_1", "verdicts list", "flows check none.yaml", "config check none.yaml", "pseudonym account ann", "pseudonym --rotate", "enforcers list", "enforcers add a", "shadow report", "enforce", "collect", "replay none.log"} {
 		if code := run(strings.Fields(line)); code != 1 {
 			t.Errorf("weir %s ends with %d, want 1", line, code)
 		}
