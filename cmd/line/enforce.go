@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/cmd/supervise"
@@ -117,6 +119,9 @@ func (e *enforcing) streams() (err error) {
 			return fmt.Errorf("verdict feed: %w", err)
 		}
 	}
+	e.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "weir_verdicts_rejected_total", Help: "Verdicts received that do not parse or cannot be put in force.",
+	}, func() float64 { return float64(e.verdicts.Rejected()) }))
 	return nil
 }
 
@@ -294,7 +299,7 @@ func (e *enforcing) report() admin.Report {
 	if _, alone := e.events.(*noLog); alone {
 		rep.Notes = append(rep.Notes, "no kafka.brokers: what this ingress sees and does is not recorded, and teaches weir nothing")
 	}
-	if n := e.malformed.Load(); n > 0 {
+	if n := e.verdicts.Rejected(); n > 0 {
 		rep.Notes = append(rep.Notes, fmt.Sprintf("%d verdicts could not be applied", n))
 	}
 	rep.Notes = append(rep.Notes, fmt.Sprintf("policy %s (%s)", st.Policy, st.PolicyHash))

@@ -34,6 +34,8 @@ type verdictSource interface {
 	Sequence() string
 	// Absent says what it means that the other side is not heard of.
 	Absent() string
+	// Rejected counts verdicts that do not parse or cannot be put in force.
+	Rejected() int64
 }
 
 // liveFor is how old a verdict may be that counts as fresh from the engine in
@@ -51,6 +53,8 @@ func (s topicSource) Run(ctx context.Context) error { return s.Tail.Run(ctx, s.a
 func (s topicSource) Absent() string {
 	return "the log does not answer: the ingress goes on with the last good verdicts"
 }
+
+func (s topicSource) Rejected() int64 { return s.e.malformed.Load() }
 
 func (s topicSource) Sequence() string {
 	next := s.Offsets()
@@ -143,8 +147,18 @@ func newFeedSource(e *enforcing) (*feedSource, error) {
 	if !ok {
 		position = "" // of the topic, or none: a snapshot says all
 	}
-	s.Client, err = feed.New(feed.Config{URL: u.String(), Key: f.Key, Position: position}, s, &http.Client{Transport: transport}, e.Log)
-	return s, err
+	if s.Client, err = feed.New(feed.Config{URL: u.String(), Key: f.Key, Position: position}, s, &http.Client{Transport: transport}, e.Log); err != nil {
+		return nil, err
+	}
+	for what, n := range map[string]func(feed.Counts) int64{
+		"connect": func(n feed.Counts) int64 { return n.Connects }, "failure": func(n feed.Counts) int64 { return n.Failures },
+		"gap": func(n feed.Counts) int64 { return n.Gaps }, "verdict": func(n feed.Counts) int64 { return n.Verdicts },
+	} {
+		e.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "weir_feed_events_total", Help: "What came of following the verdict feed.", ConstLabels: prometheus.Labels{"event": what},
+		}, func() float64 { return float64(n(s.Counts())) }))
+	}
+	return s, nil
 }
 
 func (s *feedSource) Contact() time.Time {
@@ -156,6 +170,11 @@ func (s *feedSource) Contact() time.Time {
 
 func (s *feedSource) Absent() string {
 	return fmt.Sprintf("the verdict feed at %s does not answer: the ingress goes on with the last good verdicts (log/enforce.log or stderr says why)", s.host)
+}
+
+func (s *feedSource) Rejected() int64 {
+	n := s.Counts()
+	return n.Malformed + n.Refused
 }
 
 func (s *feedSource) Sequence() string {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirproject/weir/cmd/config"
 	"github.com/weirproject/weir/enforcer"
 	"github.com/weirproject/weir/stream/event"
@@ -24,14 +26,14 @@ func TestAFedIngressResumesOnlyFromTheFeed(t *testing.T) {
 			asked := make(chan *http.Request, 1)
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				asked <- r
-				_, _ = fmt.Fprintf(w, "event: snapshot\ndata: {}\n\nevent: verdict\ndata: %s\n\nevent: snapshot-end\nid: 0:20\ndata: {}\n\n", blocks)
+				_, _ = fmt.Fprintf(w, "event: snapshot\ndata: {}\n\nevent: verdict\ndata: %s\n\nevent: verdict\ndata: {]\n\nevent: snapshot-end\nid: 0:20\ndata: {}\n\n", blocks)
 				_ = http.NewResponseController(w).Flush()
 				<-r.Context().Done()
 			}))
 			defer srv.Close()
 			cfg := &config.Loaded{Config: config.Default()}
 			cfg.Enforce.Feed = config.FeedClient{URL: srv.URL, Key: "weir_k"}
-			e := &enforcing{role: &role{Env: Env{Config: cfg, Log: slog.New(slog.DiscardHandler)}}, current: make(chan struct{})}
+			e := &enforcing{role: &role{Env: Env{Config: cfg, Log: slog.New(slog.DiscardHandler)}, metrics: prometheus.NewRegistry()}, current: make(chan struct{})}
 			var err error
 			if e.decider, err = enforcer.New(enforcer.Config{Mode: event.ModeEnforce, Sites: []enforcer.Site{{Name: "shop"}}}, nil, nil); err != nil {
 				t.Fatal(err)
@@ -51,6 +53,10 @@ func TestAFedIngressResumesOnlyFromTheFeed(t *testing.T) {
 			<-e.current
 			if st := e.decider.Status(); st.Verdicts != 1 || e.decider.Position() != feedPosition+"0:20" || s.Sequence() != "0:20" || time.Since(s.Contact()) > time.Minute {
 				t.Errorf("%d verdicts at %q, sequence %q, contact %s", st.Verdicts, e.decider.Position(), s.Sequence(), s.Contact())
+			}
+			families, err := e.metrics.Gather()
+			if s.Rejected() != 1 || err != nil || len(families) != 1 || len(families[0].GetMetric()) != 4 {
+				t.Errorf("%d rejected, metrics %v, %v: want 1, and what came of the feed", s.Rejected(), families, err)
 			}
 			cancel()
 			if err := <-done; err != nil {
