@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,15 +192,33 @@ func TestCampaignsThatMakeRoomCount(t *testing.T) {
 	}
 }
 
-// TestVerdictsThatMakeRoomCount holds that a full ledger gives up its oldest eighth,
-// finds the others, and counts what it gave up.
-func TestVerdictsThatMakeRoomCount(t *testing.T) {
+// TestVerdictsThatMakeRoom holds that a full ledger gives up what only observes, then
+// the engine's oldest, then what a person gave, and counts it.
+func TestVerdictsThatMakeRoom(t *testing.T) {
 	e := New(Config{Entities: 1 << 12, Cases: 64, Verdicts: 16})
-	for i := range 17 {
-		e.force.put(verdict.Verdict{ID: strconv.Itoa(i), Expires: 100})
+	theirs := []verdict.Threat{"OAT-008"}
+	e.force.put(verdict.Verdict{ID: "person", Action: event.ActionBlock, Expires: 100})
+	for i := range 15 {
+		e.force.put(verdict.Verdict{ID: strconv.Itoa(i), Action: event.ActionBlock, Threats: theirs, Expires: 100})
 	}
-	if c := e.Counters(); c.Evicted != 3 || len(e.force.list) != 14 || e.force.list[e.force.at["3"]].ID != "3" {
-		t.Errorf("%d made room, %d left, want 3 and 14", c.Evicted, len(e.force.list))
+	e.force.list[e.force.at["9"]].Action = event.ActionObserve
+	e.force.put(verdict.Verdict{ID: "new", Threats: theirs, Expires: 100})
+	var left []string
+	for i := range e.force.list {
+		id := e.force.list[i].ID
+		if left = append(left, id); e.force.at[id] != i {
+			t.Errorf("%s is looked for at %d, it stands at %d", id, e.force.at[id], i)
+		}
+	}
+	if got := strings.Join(left, " "); got != "person 2 3 4 5 6 7 8 10 11 12 13 14 new" || e.Counters().Evicted != 3 {
+		t.Errorf("left %s, %d made room", got, e.Counters().Evicted)
+	}
+	e = New(Config{Entities: 1 << 12, Cases: 64, Verdicts: 16})
+	for i := range 17 {
+		e.force.put(verdict.Verdict{ID: strconv.Itoa(i), Action: event.ActionAllow, Expires: 100})
+	}
+	if n := len(e.InForce()); n != 14 {
+		t.Errorf("%d verdicts of people, at a limit of 16", n)
 	}
 }
 

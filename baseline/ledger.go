@@ -22,8 +22,8 @@ func newLedger(limit int) ledger {
 	return ledger{limit: limit, at: map[string]int{}, revoked: map[[2]uint64]int64{}}
 }
 
-// put adds or replaces a verdict; at the limit the expired make room, then the
-// oldest.
+// put adds or replaces a verdict; at the limit the expired make room, then others:
+// see makeRoom.
 func (l *ledger) put(v verdict.Verdict) {
 	if i, ok := l.at[v.ID]; ok {
 		l.list[i] = v
@@ -33,13 +33,36 @@ func (l *ledger) put(v verdict.Verdict) {
 		l.sweep(v.Time)
 	}
 	if len(l.list) >= l.limit {
-		oldest := len(l.list)/8 + 1
-		l.dropped += uint64(oldest)
-		l.list = slices.Delete(l.list, 0, oldest)
-		l.index()
+		l.makeRoom()
 	}
 	l.at[v.ID] = len(l.list)
 	l.list = append(l.list, v)
+}
+
+// makeRoom removes an eighth: the oldest of what only observes, then of what the
+// engine gave, and what people gave last.
+func (l *ledger) makeRoom() {
+	class := func(v *verdict.Verdict) int {
+		switch {
+		case len(v.Threats) == 0:
+			return 2 // nobody but a person accuses without a threat
+		case v.Action > event.ActionObserve:
+			return 1
+		}
+		return 0
+	}
+	n := len(l.list)/8 + 1
+	l.dropped += uint64(n)
+	for least := range 3 {
+		l.list = slices.DeleteFunc(l.list, func(v verdict.Verdict) bool {
+			if n == 0 || class(&v) > least {
+				return false
+			}
+			n--
+			return true
+		})
+	}
+	l.index()
 }
 
 // sweep removes what has expired or was revoked.
