@@ -2,13 +2,14 @@ package line
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirproject/weir/cmd/admin"
 	"github.com/weirproject/weir/cmd/config"
@@ -73,23 +74,21 @@ func (c *collecting) sources(ctx context.Context) error {
 	if err := c.openFollowers(); err != nil {
 		return err
 	}
-	done := make(chan error, len(c.logs)+1)
+	// One that fails ends them all, so that the supervisor starts them again: none
+	// is ever dead unnoticed.
+	g, ctx := errgroup.WithContext(ctx)
 	for _, f := range c.logs {
-		go func() { done <- f.Run(ctx) }()
+		g.Go(func() error { return f.Run(ctx) })
 	}
-	go func() { done <- c.runKernel(ctx) }()
+	g.Go(func() error { return c.runKernel(ctx) })
 	supervise.Ready(c.describe())
-	var errs []error
-	for range len(c.logs) + 1 {
-		errs = append(errs, <-done)
-	}
-	return errors.Join(errs...)
+	return g.Wait()
 }
 
 func (c *collecting) describe() string {
 	var what []string
 	if n := len(c.logs); n > 0 {
-		what = append(what, fmt.Sprintf("%d access logs", n))
+		what = append(what, fmt.Sprintf("access logs: %d", n))
 	}
 	if ports := capturePorts(c.Config); c.Config.Collect.EBPF.Enabled != "off" && len(ports) > 0 {
 		what = append(what, fmt.Sprintf("kernel capture (%s) of port %s", c.Config.Collect.EBPF.Enabled, strings.Trim(fmt.Sprint(ports), "[]")))

@@ -77,16 +77,11 @@ func (o *outlet) Take(x *flow.Exchange) (full bool) {
 
 // describe says what becomes of the log; the error is why nothing does.
 func (f *follower) describe() (string, error) {
-	file, err := os.Open(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err := f.Fault(); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {
 		return "waits for " + f.path + ": there is no such file yet", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("the access log cannot be read: %w", err)
-	}
-	defer func() { _ = file.Close() }() // only looked at
-	if info, err := file.Stat(); err == nil && info.IsDir() {
-		return "", fmt.Errorf("the access log cannot be read: %s is a directory", f.path)
 	}
 	if wait := f.Waiting(); wait >= longDelivery {
 		return "", fmt.Errorf("the log has taken no line of %s for %v (nothing is lost, they stand in the file)", f.path, wait.Round(time.Second))

@@ -1,41 +1,68 @@
 package line
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weirproject/weir/collector/accesslog"
+	"github.com/weirproject/weir/stream/flow"
 )
+
+// noLines is an outlet that no line comes to.
+type noLines struct{}
+
+func (noLines) Open(context.Context, []byte) error { return nil }
+func (noLines) Take(*flow.Exchange) bool           { return false }
+func (noLines) Announce() ([]byte, error)          { return []byte("{}"), nil }
+func (noLines) Deliver(context.Context) error      { return nil }
 
 // TestStatusSaysWhatBecomesOfALog: a path that is mistyped must not look like a
 // site without visitors.
 func TestStatusSaysWhatBecomesOfALog(t *testing.T) {
 	dir := t.TempDir()
 	log, dead := filepath.Join(dir, "access.log"), filepath.Join(dir, "dead")
-	f := &follower{Follower: &accesslog.Follower{}, path: log, dead: dead}
-	if text, err := f.describe(); err != nil || !strings.HasPrefix(text, "waits for "+log) {
-		t.Errorf("no file: %q, %v", text, err)
+	loop := filepath.Join(dir, "loop")
+	if err := os.Symlink(loop, loop); err != nil { // root may read all but this
+		t.Fatal(err)
 	}
+	follow := func(path string) *follower {
+		f, err := accesslog.NewFollower(accesslog.FollowConfig{Path: path, PositionFile: path + ".position", PollEvery: time.Millisecond}, nil, noLines{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+		return &follower{Follower: f, path: path, dead: dead}
+	}
+	says := func(f *follower, want string) {
+		t.Helper()
+		var text string
+		var err error
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(time.Millisecond) {
+			if text, err = f.describe(); strings.Contains(fmt.Sprint(text, err), want) {
+				return
+			}
+		}
+		t.Errorf("%q, %v, want %q", text, err, want)
+	}
+	f := follow(log)
+	says(f, "waits for "+log)
 	writeFile(t, log, nil)
-	if text, err := f.describe(); err != nil || text != "follows "+log {
-		t.Errorf("a log: %q, %v", text, err)
-	}
+	says(f, "follows "+log)
 	writeFile(t, dead, []byte("x"))
-	if text, _ := f.describe(); !strings.Contains(text, "sampled in "+dead) {
-		t.Errorf("with rejected lines: %q", text)
-	}
-	if text, err := (&follower{Follower: &accesslog.Follower{}, path: dir}).describe(); err == nil || !strings.Contains(err.Error(), "is a directory") {
-		t.Errorf("a directory: %q, %v", text, err)
-	}
-	if err := os.Remove(log); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(log, log); err != nil { // root may read all but this
-		t.Fatal(err)
-	}
-	if text, err := f.describe(); err == nil || !strings.Contains(err.Error(), "cannot be read") {
-		t.Errorf("a log that cannot be opened: %q, %v", text, err)
-	}
+	says(f, "sampled in "+dead)
+	says(follow(dir), "is a directory")
+	says(follow(loop), "cannot be read")
 }

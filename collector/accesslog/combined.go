@@ -15,7 +15,7 @@ import (
 func parseCombined(s string, x *flow.Exchange, full bool, c *clock) error {
 	open := timeStart(s)
 	if open < 0 {
-		return syntax("no [time] in brackets")
+		return syntax("no time such as [17/May/2015:10:05:03 +0000]")
 	}
 	if err := setClient(s[:open], x); err != nil {
 		return err

@@ -112,12 +112,13 @@ type Follower struct {
 	taken int
 	// now is about when the present lines are read.
 	now time.Time
-	// deaf: the path could not be opened, and the operator was told; unsaved: the
-	// same for the position.
-	deaf, unsaved bool
-	saved         positions
-	syncedAt      time.Time
-	missed        atomic.Uint64
+	// unsaved: the position could not be saved, and the operator was told.
+	unsaved  bool
+	saved    positions
+	syncedAt time.Time
+	// fault is why the log is not read at present; the operator was told.
+	fault  atomic.Pointer[error]
+	missed atomic.Uint64
 	// handing is when the outlet was given what it has not settled, in Unix
 	// nanoseconds; 0: nothing.
 	handing atomic.Int64
@@ -141,6 +142,15 @@ func NewFollower(cfg FollowConfig, m *Metrics, out Outlet) (*Follower, error) {
 // without a copy, before it was read to its end. Safe for concurrent use.
 func (f *Follower) Missed() uint64 { return f.missed.Load() }
 
+// Fault is why the log is not read at present, nil while it is, or while there is
+// none yet. Safe for concurrent use.
+func (f *Follower) Fault() error {
+	if err := f.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // Waiting is how long the outlet has not taken what was read; nothing is lost
 // meanwhile, the lines stand in the file. Safe for concurrent use.
 func (f *Follower) Waiting() time.Duration {
@@ -151,8 +161,9 @@ func (f *Follower) Waiting() time.Duration {
 }
 
 // Run follows the log until ctx ends, saves the position and returns nil. A log
-// that does not exist yet, or cannot be opened, is waited for. Errors are those
-// of the position file, of reading and of the outlet.
+// that does not exist yet, or cannot be opened, is waited for, and so is the
+// operator where the saved position is damaged: the lines stand in the file.
+// Errors are those of reading, of saving the last position and of the outlet.
 func (f *Follower) Run(ctx context.Context) error {
 	defer f.closeAll()
 	poll := time.NewTicker(f.cfg.PollEvery)

@@ -2,6 +2,7 @@ package accesslog
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -134,6 +135,40 @@ func TestRestartGoesOnWhereItStopped(t *testing.T) {
 		if r.changes("missed") != 0 {
 			t.Errorf("missed %v", r.changes("missed"))
 		}
+	})
+}
+
+// A damaged position is the operator's to remove: to start anew would repeat lines
+// or skip them, and they stand in the file until then.
+func TestADamagedPositionWaitsForTheOperator(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.append(3)
+		r.start()
+		r.stop()
+		r.cfg.FromStart = false
+		if err := errors.Join(os.WriteFile(r.cfg.PositionFile, []byte("{"), 0o600), os.RemoveAll(batchFile(r.cfg.PositionFile))); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.append(2)
+		r.settle()
+		if err := r.follower.Fault(); err == nil || !strings.Contains(err.Error(), "remove it") {
+			t.Errorf("fault %v", err)
+		}
+		r.want(3)
+		if err := os.Remove(r.cfg.PositionFile); err != nil {
+			t.Fatal(err)
+		}
+		r.settle()
+		if err := r.follower.Fault(); err != nil {
+			t.Errorf("fault %v after the file was removed", err)
+		}
+		r.n = 3 // the two lines before were given up
+		r.append(1)
+		r.settle()
+		r.want(4)
+		r.stop()
 	})
 }
 

@@ -65,7 +65,7 @@ func (f Format) maxLine() int {
 var (
 	ErrSyntax = errors.New("line does not have the format's syntax")
 	ErrValue  = errors.New("a field's value is not usable")
-	ErrLong   = errors.New("line is too long")
+	ErrLong   = errors.New("line is too long (over 64 KiB; of an exchange, 1 MiB)")
 	ErrEmpty  = errors.New("line is empty")
 	// ErrRepeated: an exchange's id occurred before.
 	ErrRepeated = errors.New("id is repeated")

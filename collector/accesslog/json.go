@@ -449,20 +449,29 @@ func duration(s string, unit time.Duration) time.Duration {
 	return time.Duration(min(f*float64(unit), float64(time.Hour))).Round(time.Microsecond)
 }
 
-// jsonTime reads RFC 3339, seconds since 1970 with a fraction, or CLF time.
+// jsonTime reads RFC 3339, CLF time, Caddy's wall clock (in UTC), and seconds since
+// 1970 with a fraction or whole milli-, micro- or nanoseconds.
 func jsonTime(s string, c *clock) (time.Time, error) {
 	if len(s) == 26 && s[2] == '/' {
 		return c.clf(s)
 	}
-	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+	layout := time.RFC3339Nano
+	if len(s) > 4 && s[4] == '/' {
+		layout = "2006/01/02 15:04:05" // Parse takes a fraction behind it too
+	}
+	if t, err := time.Parse(layout, s); err == nil {
 		return t.UTC(), nil
 	}
 	whole, frac, _ := strings.Cut(s, ".")
 	sec, err := strconv.ParseInt(whole, 10, 64)
-	// 1e11 seconds is the year 5138: larger numbers are milliseconds.
+	// 1e11 seconds is the year 5138: each larger thousandfold is a finer unit.
 	switch {
-	case err != nil || sec <= 0 || sec > 1e14:
+	case err != nil || sec <= 0:
 		return time.Time{}, badValue("time", s)
+	case sec > 1e17:
+		return time.Unix(0, sec).UTC(), nil
+	case sec > 1e14:
+		return time.UnixMicro(sec).UTC(), nil
 	case sec > 1e11:
 		return time.UnixMilli(sec).UTC(), nil
 	}

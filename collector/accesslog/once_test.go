@@ -228,14 +228,13 @@ func TestPositionOfTheLastVersionIsRead(t *testing.T) {
 		r.want(7)
 		r.stop()
 		for _, bad := range []string{
-			"", "{", `{"version":3}`, `{"version":2,"path":"x","files":[{"offset":-1}]}`,
+			"", "{", `{"version":3}`, `{"version":1,"offset":-1}`, `{"version":2,"path":"x","files":[{"offset":-1}]}`,
 			`{"version":2,"path":"x","files":[],"announced":{"file":0}}`,
 		} {
 			r.restore(map[string][]byte{r.cfg.PositionFile: []byte(bad)})
-			f, err := NewFollower(r.cfg, nil, &r.outlet)
-			if err == nil {
-				err = f.Run(t.Context())
-			}
+			r.start()
+			err := r.follower.Fault()
+			r.stop()
 			if err == nil || !strings.Contains(err.Error(), "remove it to start at the log's end") {
 				t.Errorf("%q: %v", bad, err)
 			}

@@ -126,6 +126,23 @@ func TestLinesBecomeExchanges(t *testing.T) {
 	}
 }
 
+func TestTimesOfJSONLogs(t *testing.T) {
+	want := time.Date(2026, 3, 2, 9, 15, 0, 123_000_000, time.UTC)
+	for _, text := range []string{
+		"1772442900.123", "1772442900123", "1772442900123.9", "1772442900123000", "1772442900123000000",
+		"2026-03-02T10:15:00.123+01:00", "2026/03/02 09:15:00.123",
+	} {
+		if got, err := jsonTime(text, &clock{}); err != nil || !got.Equal(want) {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "-1", "0", "soon", "99999999999999999999", "2026/13/02 09:15:00", "1.x"} {
+		if got, err := jsonTime(text, &clock{}); !errors.Is(err, ErrValue) {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+}
+
 func TestUnusableLinesSayWhy(t *testing.T) {
 	clf := func(before, time, after string) string { return before + " [" + time + "] " + after }
 	const good = "08/Jun/2020:08:04:43 +0000"
@@ -135,10 +152,10 @@ func TestUnusableLinesSayWhy(t *testing.T) {
 		is     error
 		want   string
 	}{
-		{FormatCombined, "hello world", ErrSyntax, "no [time]"},
+		{FormatCombined, "hello world", ErrSyntax, "no time such as"},
 		{FormatCombined, clf("", good, `"GET /" 200 1`), ErrSyntax, "no client"},
 		{FormatCombined, clf("host.example - -", good, `"GET /" 200 1`), ErrValue, "look-ups"},
-		{FormatCombined, clf("192.0.2.1 - -", "08/Juno2020:08:04:43 +0000", `"GET /" 200 1`), ErrSyntax, "no [time]"},
+		{FormatCombined, clf("192.0.2.1 - -", "08/Juno2020:08:04:43 +0000", `"GET /" 200 1`), ErrSyntax, "no time such as"},
 		{FormatCombined, clf("192.0.2.1 - -", "08/Jxn/2020:08:04:43 +0000", `"GET /" 200 1`), ErrValue, "time"},
 		{FormatCombined, clf("192.0.2.1 - -", "32/Jun/2020:08:04:43 +0000", `"GET /" 200 1`), ErrValue, "time"},
 		{FormatCombined, clf("192.0.2.1 - -", "08/Jun/2020:08:04:43 *0000", `"GET /" 200 1`), ErrValue, "time"},
@@ -161,7 +178,7 @@ func TestUnusableLinesSayWhy(t *testing.T) {
 		{FormatJSON, `{"remote_addr":"192.0.2.1","ts":1,"status":200}`, ErrValue, "request"},
 		{FormatJSON, `{"remote_addr":"192.0.2.1","ts":1,"request":"GET / HTTP/1.1"}`, ErrValue, "status"},
 		{FormatExchange, `{"id":"x"}`, ErrSyntax, `"time" is required`},
-		{FormatAuto, "hello", ErrSyntax, "no [time]"},
+		{FormatAuto, "hello", ErrSyntax, "no time such as"},
 		{FormatAuto, `{"id":"x"}`, ErrSyntax, "required"},
 	} {
 		var x flow.Exchange

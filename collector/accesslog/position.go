@@ -75,14 +75,15 @@ func (p *positions) equal(q *positions) bool {
 func batchFile(file string) string { return file + ".batch" }
 
 // loadPositions reads what was saved last. A missing file is no error; one that
-// cannot be read is, since starting anew would repeat or skip lines.
+// cannot be read is, since starting anew would repeat or skip lines: an operator
+// chooses, and nothing is lost until then.
 func loadPositions(file, path string) (p positions, ok bool, err error) {
 	p, ok, err = readPositions(file)
 	if b, known, lost := readPositions(batchFile(file)); lost == nil && known && b.Path == p.Path && b.Saved > p.Saved {
 		p = b
 	}
 	if err != nil {
-		return p, false, fmt.Errorf("position file %s: %w; remove it to start at the log's end", file, err)
+		return p, false, fmt.Errorf("%w: position file %s: %w; remove it to start at the log's end", errUnreadable, file, err)
 	}
 	return p, ok && p.Path == path, nil
 }

@@ -183,18 +183,4 @@ func TestConfigurationFaultsAreNamed(t *testing.T) {
 	if err := (ReplayConfig{Paths: []string{"-", "-"}}).Validate(); err == nil {
 		t.Error("standard input twice was accepted")
 	}
-	r := t.TempDir()
-	position := filepath.Join(r, "position")
-	for _, text := range []string{"", "{", `{"version":9}`, `{"version":1,"offset":-1}`} {
-		if err := os.WriteFile(position, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		f, err := NewFollower(FollowConfig{Path: filepath.Join(r, "log"), PositionFile: position}, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "remove it") {
-			t.Errorf("position %q: %v", text, err)
-		}
-	}
 }

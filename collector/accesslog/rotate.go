@@ -271,13 +271,16 @@ func (f *Follower) enter(ctx context.Context) error {
 	return f.look(ctx, t)
 }
 
-// hear tells the operator of a path that cannot be opened, once, and goes on: a
+// hear tells the operator of a log that cannot be read, once, and goes on: a
 // rotation may give the new file its owner a moment later.
 func (f *Follower) hear(err error) {
-	if err != nil && !f.deaf {
+	if err == nil {
+		f.fault.Store(nil)
+		return
+	}
+	if f.fault.Swap(&err) == nil {
 		f.cfg.Log.Error("an access log is tried again", "path", f.cfg.Path, "err", err)
 	}
-	f.deaf = err != nil
 }
 
 // retire finishes rotated files whose time has come.

@@ -32,7 +32,8 @@ type tail struct {
 	named []byte
 }
 
-// errUnreadable says that the log's path cannot be opened; that may change.
+// errUnreadable says that the log cannot be opened, or where to go on in it is not
+// known; that may change.
 var errUnreadable = errors.New("the access log cannot be read")
 
 // openTail opens a file at its beginning; a missing one gives nil.
