@@ -149,6 +149,9 @@ func (g *Group) poll(ctx context.Context) error {
 				fatal = err
 			default:
 				g.cfg.Log.Warn("fetch failed and is tried again", "topic", topic, "partition", partition, "err", err)
+				if o := g.owner(partition); o != nil {
+					o.fetchErr.Store(&fetchError{time.Now(), err.Error()})
+				}
 			}
 		})
 		if fatal != nil {
@@ -168,13 +171,19 @@ func (g *Group) poll(ctx context.Context) error {
 	}
 }
 
-func (g *Group) deliver(p kgo.FetchTopicPartition) {
+// owner returns the owner of a partition, nil for one that is not ours.
+func (g *Group) owner(partition int32) *owner {
 	g.mu.Lock()
-	o := g.owners[p.Partition]
-	g.mu.Unlock()
+	defer g.mu.Unlock()
+	return g.owners[partition]
+}
+
+func (g *Group) deliver(p kgo.FetchTopicPartition) {
+	o := g.owner(p.Partition)
 	if o == nil {
 		return // revoked since; the next owner fetches it again
 	}
+	o.fetchErr.Store(nil)
 	recs := make([]Record, len(p.Records))
 	for i, r := range p.Records {
 		recs[i] = recordOf(r)

@@ -48,6 +48,8 @@ type owner struct {
 
 	rows, verdicts, lost atomic.Uint64
 	storeErr, snapErr    atomic.Pointer[string]
+	alarmed              atomic.Pointer[string]
+	fetchErr             atomic.Pointer[fetchError]
 	// engineTime is the log time (UnixNano) of the last record taken, storeTime
 	// of the last one stored.
 	engineTime, storeTime atomic.Int64
@@ -173,6 +175,7 @@ func (o *owner) adopt(ctx context.Context, log logState, c committed) (*fold, er
 
 func (o *owner) alarm(kind, message string, args ...any) {
 	o.metrics.alarms.WithLabelValues(o.cfg.Topic, kind).Inc()
+	o.alarmed.Store(&message)
 	o.log.Error(message, append([]any{"alarm", kind, "topic", o.cfg.Topic, "partition", o.partition}, args...)...)
 }
 

@@ -27,6 +27,12 @@ type PartitionStatus struct {
 	StoreError string
 	// SnapshotError is why the last snapshot failed; "" if it did not.
 	SnapshotError string
+	// FetchError is why the log does not give what comes next; "" while it does.
+	// The cursors stand meanwhile, and LogEnd is not known.
+	FetchError string
+	// Alarm is the last condition that an operator should look at since this owner
+	// began; "" if there was none.
+	Alarm string
 }
 
 // Status returns the partitions that this process owns, in order.
@@ -45,6 +51,15 @@ func (g *Group) Status() []PartitionStatus {
 	return out
 }
 
+// fetchErrorAge is how long a fetch that failed counts: a partition that still
+// cannot be fetched fails again every two seconds.
+const fetchErrorAge = 10 * time.Second
+
+type fetchError struct {
+	at   time.Time
+	text string
+}
+
 func (o *owner) status(now time.Time) PartitionStatus {
 	s := PartitionStatus{
 		Topic: o.cfg.Topic, Partition: o.partition, LogEnd: o.inbox.logEnd(), Engine: o.engine.load(), Stored: o.stored.load(),
@@ -57,6 +72,12 @@ func (o *owner) status(now time.Time) PartitionStatus {
 	}
 	if text := o.snapErr.Load(); text != nil {
 		s.SnapshotError = *text
+	}
+	if f := o.fetchErr.Load(); f != nil && now.Sub(f.at) < fetchErrorAge {
+		s.FetchError = f.text
+	}
+	if text := o.alarmed.Load(); text != nil {
+		s.Alarm = *text
 	}
 	if s.Engine < s.LogEnd {
 		s.EngineLag = age(now, o.engineTime.Load())

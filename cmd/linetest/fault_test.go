@@ -65,7 +65,7 @@ func TestBadStart(t *testing.T) {
 			nil, 1,
 			[]string{"npm", "clickhouse"},
 		},
-		"the engine is not where it is said": {[]string{"WEIR_CLICKHOUSE=/nonexistent/clickhouse"}, nil, 1, []string{"/nonexistent/clickhouse"}},
+		"the engine is not where it is said": {[]string{"WEIR_CLICKHOUSE=/nonexistent/clickhouse"}, nil, 1, []string{"/nonexistent/clickhouse", "unset it"}},
 		"an unknown key":                     {nil, []string{"-c", badCfg}, 1, []string{"weir.yaml:3", "upstream"}},
 		"an unknown mode":                    {nil, []string{"-c", badCH}, 1, []string{"enforce.mode", "shadow"}},
 		"an unknown role":                    {nil, []string{"--flows", badFlows}, 1, []string{"flows.yaml:6", "login"}},

@@ -88,32 +88,51 @@ func Fetch(ctx context.Context, cacheDir string, progress Progress) (Binary, err
 	if progress == nil {
 		progress = func(string, int64, int64) {}
 	}
+	return find(ctx, progress, func() (string, error) { return fetchLibrary(ctx, cacheDir, progress) })
+}
+
+// Find returns the engine as Fetch would, without obtaining anything.
+func Find(ctx context.Context, cacheDir string) (Binary, error) {
+	quiet := func(string, int64, int64) {}
+	return find(ctx, quiet, func() (string, error) {
+		library := filepath.Join(cacheDir, libraryName)
+		return library, verifyLibrary(ctx, library, quiet)
+	})
+}
+
+// find looks where the environment says, else takes what library returns, else
+// the program on PATH.
+func find(ctx context.Context, progress Progress, library func() (string, error)) (Binary, error) {
 	if path := os.Getenv("WEIR_CLICKHOUSE"); path != "" {
-		b := Binary{Path: path, Kind: KindProgram}
-		return b, checkProgram(ctx, path)
+		return Binary{Path: path, Kind: KindProgram}, named("WEIR_CLICKHOUSE", checkProgram(ctx, path))
 	}
 	if path := os.Getenv("WEIR_CHDB"); path != "" {
-		b := Binary{Path: path, Kind: KindLibrary}
-		return b, verifyLibrary(ctx, path, progress)
+		return Binary{Path: path, Kind: KindLibrary}, named("WEIR_CHDB", verifyLibrary(ctx, path, progress))
 	}
-	tried := &MissingClientError{Package: "npm"}
-	library, err := fetchLibrary(ctx, cacheDir, progress)
+	path, err := library()
 	if err == nil {
-		return Binary{Path: library, Kind: KindLibrary}, nil
+		return Binary{Path: path, Kind: KindLibrary}, nil
 	}
 	if ctx.Err() != nil {
 		return Binary{}, err
 	}
-	tried.Tried = append(tried.Tried, err.Error())
-	program, err := exec.LookPath("clickhouse")
-	if err == nil {
-		err = checkProgram(ctx, program)
+	tried := &MissingClientError{Package: "npm", Tried: []string{err.Error()}}
+	if path, err = exec.LookPath("clickhouse"); err == nil {
+		err = checkProgram(ctx, path)
 	}
 	if err == nil {
-		return Binary{Path: program, Kind: KindProgram}, nil
+		return Binary{Path: path, Kind: KindProgram}, nil
 	}
 	tried.Tried = append(tried.Tried, err.Error())
 	return Binary{}, tried
+}
+
+// named says who named an engine that is of no use.
+func named(variable string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s names no engine that weir can use: %w: mend it, or unset it to have the engine fetched", variable, err)
+	}
+	return err
 }
 
 // fetchLibrary returns the path of the verified library under cacheDir.
@@ -130,14 +149,18 @@ func fetchLibrary(ctx context.Context, cacheDir string, progress Progress) (stri
 	}
 	defer unlock()
 	library := filepath.Join(cacheDir, libraryName)
+	var damaged error
 	if _, err := os.Stat(library); err == nil {
-		if err = verifyLibrary(ctx, library, progress); err == nil || ctx.Err() != nil {
-			return library, err
+		if damaged = verifyLibrary(ctx, library, progress); damaged == nil || ctx.Err() != nil {
+			return library, damaged
 		}
 		// A half written or damaged file is of no use to anyone: fetch anew.
 	}
 	npm, err := exec.LookPath("npm")
 	if err != nil {
+		if damaged != nil {
+			return "", fmt.Errorf("%w; npm: %w", damaged, err)
+		}
 		return "", fmt.Errorf("npm: %w", err)
 	}
 	work, err := os.MkdirTemp(cacheDir, "fetch-*")

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,6 +148,10 @@ func TestFetchSaysWhatToInstall(t *testing.T) {
 		t.Fatalf("Fetch without any client: %#v", err)
 	}
 	t.Log(err)
+	t.Setenv("WEIR_CLICKHOUSE", "/nonexistent")
+	if _, err := embedded.Fetch(t.Context(), t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "WEIR_CLICKHOUSE") || !strings.Contains(err.Error(), "unset it") {
+		t.Errorf("Fetch with a program that is not there: %v", err)
+	}
 }
 
 func TestFetchRefusesWrongBytes(t *testing.T) {
@@ -163,6 +168,14 @@ func TestFetchRefusesWrongBytes(t *testing.T) {
 	t.Setenv("WEIR_CHDB", "")
 	bin := t.TempDir()
 	t.Setenv("PATH", bin)
+	for what, look := range map[string]func() (embedded.Binary, error){
+		"Find":  func() (embedded.Binary, error) { return embedded.Find(t.Context(), dir) },
+		"Fetch": func() (embedded.Binary, error) { return embedded.Fetch(t.Context(), dir, nil) },
+	} {
+		if _, err := look(); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%s of a damaged library that nothing can fetch anew: %v", what, err)
+		}
+	}
 	npm := "#!/bin/sh\nwhile [ $# -gt 1 ]; do [ \"$1\" = --pack-destination ] && to=$2; shift; done\necho forged > $to/chdb-lib-linux-x64-gnu-" + embedded.Version + ".tgz\n"
 	if err := os.WriteFile(bin+"/npm", []byte(npm), 0o700); err != nil { //nolint:gosec // G306: a program
 		t.Fatal(err)

@@ -397,31 +397,6 @@ func TestExistingTopicsKeepTheirPartitionsAndShareTheSize(t *testing.T) {
 	}
 }
 
-func TestDamagedFileNamesItsRemedy(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{fileCredentials, fileIncarnation} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("\x00damaged"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_, first := credentials(dir)
-	_, second := openIncarnation(dir)
-	for name, err := range map[string]error{fileCredentials: first, fileIncarnation: second} {
-		if err == nil || !strings.Contains(err.Error(), name+" is damaged") || !strings.Contains(err.Error(), "remove the file") {
-			t.Errorf("%s: %v", name, err)
-		}
-		if err := os.Remove(filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := credentials(dir); err != nil {
-		t.Error(err)
-	}
-	if i, err := openIncarnation(dir); err != nil || i.ID == "" {
-		t.Errorf("%+v, %v", i, err)
-	}
-}
-
 func TestLowDiskRefusesRecordsButServesThem(t *testing.T) {
 	dir := t.TempDir()
 	p := launch(t, childConfig{Dir: dir})
@@ -467,52 +442,6 @@ func TestCompactionIsRefused(t *testing.T) {
 	}
 	if !p.alive() {
 		t.Errorf("broker died\n%s", p.stderr)
-	}
-}
-
-func TestIncarnationChangesWhenRecordsMayBeGone(t *testing.T) {
-	dir := t.TempDir()
-	meta := filepath.Join(dir, dirLog, "meta.json")
-	open := func() incarnation {
-		t.Helper()
-		i, err := openIncarnation(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return i
-	}
-	first := open()
-	if open().ID == first.ID {
-		t.Error("a log that never came to be keeps its name")
-	}
-	if err := errors.Join(os.MkdirAll(filepath.Dir(meta), 0o700), os.WriteFile(meta, []byte(`{"version":1,"cluster_id":"old"}`), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	first = open()
-	if again := open(); again.ID != first.ID {
-		t.Error("kill -9 changed the incarnation")
-	}
-	reboot := first
-	reboot.Boot = "another-boot"
-	if err := writeJSON(filepath.Join(dir, fileIncarnation), reboot); err != nil {
-		t.Fatal(err)
-	}
-	crashed := open()
-	if crashed.ID == first.ID {
-		t.Error("a crash of the machine kept the incarnation")
-	}
-	crashed.Boot = "another-boot"
-	if err := closeIncarnation(dir, crashed); err != nil {
-		t.Fatal(err)
-	}
-	if open().ID != crashed.ID {
-		t.Error("a clean close and a reboot changed the incarnation")
-	}
-	if err := prepareLog(dir, "new"); err != nil {
-		t.Fatal(err)
-	}
-	if b, err := os.ReadFile(meta); err != nil || !strings.Contains(string(b), `"cluster_id":"new"`) {
-		t.Errorf("%s %v", b, err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,14 +85,33 @@ func (b *broker) open() error {
 		return err
 	}
 	b.checkDisk()
-	b.cluster, err = kfake.NewCluster(
+	// What was closed in order is appended to at the length noted then, also where
+	// recovery has just cut damaged bytes off: no record behind the cut could be
+	// fetched. A second recovery finds other lengths and believes the segments.
+	var cut atomic.Bool
+	if b.cluster, err = b.recover(creds, &cut); err == nil && cut.Load() {
+		b.cluster.Close()
+		b.cluster, err = b.recover(creds, &cut)
+	}
+	if err != nil {
+		_ = b.dir.Close()
+		return err
+	}
+	// Recovery reads segments through memory, which Go would keep.
+	debug.FreeOSMemory()
+	return nil
+}
+
+// recover opens what kfake left; cut is set when it had to cut a segment.
+func (b *broker) recover(creds Credentials, cut *atomic.Bool) (*kfake.Cluster, error) {
+	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.ClusterID(b.id.ID),
 		kfake.DataDir(filepath.Join(b.cfg.Dir, dirLog)),
 		kfake.ListenFn(b.listen),
 		kfake.EnableSASL(),
 		kfake.Superuser("SCRAM-SHA-256", creds.User, creds.Password),
-		kfake.WithLogger(logger{b.cfg.Log}),
+		kfake.WithLogger(logger{b.cfg.Log, cut}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes": strconv.FormatInt(b.cfg.SegmentBytes, 10),
 			// Time never empties a partition: an empty one would count from 0
@@ -103,12 +123,10 @@ func (b *broker) open() error {
 		}),
 	)
 	if err != nil {
-		_ = b.dir.Close()
-		return err
+		return nil, fmt.Errorf("%w: if a file of the log is damaged, move %s away: what was not processed or stored yet is lost, "+
+			"what was learned and stored stays", err, b.cfg.Dir)
 	}
-	// Recovery reads segments through memory, which Go would keep.
-	debug.FreeOSMemory()
-	return nil
+	return cluster, nil
 }
 
 // listen takes the configured address; with port 0 the port of the last time
@@ -231,14 +249,20 @@ func (b *broker) close() error {
 	return nil
 }
 
-// logger passes kfake's warnings on.
-type logger struct{ log *slog.Logger }
+// logger passes kfake's warnings on and notes that bytes were cut off a segment.
+type logger struct {
+	log *slog.Logger
+	cut *atomic.Bool
+}
 
 // Level is kfake's question how much to say.
 func (logger) Level() kfake.LogLevel { return kfake.LogLevelWarn }
 
 // Logf takes one line.
 func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
+	if strings.Contains(format, "truncating") {
+		l.cut.Store(true)
+	}
 	switch level {
 	case kfake.LogLevelError:
 		l.log.Error("log engine", "err", fmt.Sprintf(format, args...))
