@@ -262,7 +262,7 @@ func (b *siteBook) alarms() (problems, notes []string) {
 			problems = append(problems, fmt.Sprintf("an actor of partition %d has swallowed %d others (limit %d): what links them is at fault", p, c.LargestActor, largestActorLimit))
 		}
 		for _, s := range c.Sites {
-			notes = append(notes, fmt.Sprintf("site %s: %d events, %d actors so far, %.1f for each of about %d proved owners", s.Name, s.Events, s.Actors, float64(s.Actors)/float64(max(1, s.Owners)), s.Owners))
+			notes = append(notes, fmt.Sprintf("site %s: %d events, %d actors so far, %.1f for each proved owner (%d at most)", s.Name, s.Events, s.Actors, float64(s.Actors)/float64(max(1, s.Owners)), s.Owners))
 		}
 	}
 	notes = notes[:min(len(notes), maxSiteNotes)]

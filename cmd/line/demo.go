@@ -274,7 +274,7 @@ func whatNext(data string) string {
 -- weir found it. Now try, in another terminal:
    bin/weir verdicts list %[1]s
    bin/weir explain VERDICT-ID --replay %[1]s
-   bin/weir sql "SELECT action, count(), uniq(client_ip) FROM requests WHERE role = 'login' GROUP BY action" %[1]s
+   bin/weir sql "SELECT action, count(), uniq(client_ip) FROM requests WHERE role = 'login' AND source = 'enforcer' GROUP BY action" %[1]s
    bin/weir sql "SELECT actor, count() AS requests, uniq(client_ip) AS addresses FROM requests GROUP BY actor ORDER BY addresses DESC LIMIT 5" %[1]s
    bin/weir status %[1]s
    dashboards: deploy/grafana, data source in %[2]s/grafana/datasource.yaml

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,7 @@ status is 1 when it is not or when something needed is gone.`,
 		Example: `  weir explain v_0123456789abcdef0123456789abcdef
   weir explain v_0123456789abcdef0123456789abcdef --replay
   weir explain 01jd... -o json`,
-		Args: cobra.ExactArgs(1), Annotations: asObject,
+		Args: oneID, Annotations: asObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.running()
 			if err != nil {
@@ -51,6 +52,20 @@ status is 1 when it is not or when something needed is gone.`,
 	}
 	cmd.Flags().BoolVar(&replay, "replay", false, "recompute the verdict from the log and compare")
 	return cmd
+}
+
+// oneID takes one id of something that happened.
+func oneID(cmd *cobra.Command, args []string) error {
+	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+		return err
+	}
+	switch id := args[0]; {
+	case strings.TrimSpace(id) == "":
+		return usagef("the id is empty: `weir verdicts list` shows some")
+	case strings.HasPrefix(id, "a_"):
+		return usagef("%s is an actor; what it did: weir sql \"SELECT * FROM requests WHERE actor = '%s' ORDER BY time DESC LIMIT 20\"", printable(id), printable(id))
+	}
+	return nil
 }
 
 func (g *global) printExplanation(cmd *cobra.Command, e *admin.Explanation) error {

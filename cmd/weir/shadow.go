@@ -74,6 +74,10 @@ func printShadow(w io.Writer, rep *admin.ShadowReport) error {
 	if rep.Enforced > 0 {
 		_, _ = fmt.Fprintf(w, "  %d more were decided in enforce mode and do not count here\n", rep.Enforced)
 	}
+	if rep.Requests == 0 {
+		_, _ = fmt.Fprintln(w, "  nothing can be said of what acting would have hit")
+		return nil
+	}
 	for _, b := range []admin.ShadowBound{rep.Sessions, rep.Blocked, rep.Customers} {
 		_, _ = fmt.Fprintf(w, "  %s\n", b.Statement)
 	}

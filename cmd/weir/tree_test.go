@@ -47,7 +47,7 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 		"verdicts add --client 192.0.2.0/24 --reason x", "verdicts add --client 192.0.2.1 --action challenge --reason x",
 		"verdicts add --client 192.0.2.1 --for -1h --reason x", "verdicts add --client 192.0.2.1 --session s --reason x",
 		"replay", "replay --format elf f", "replay --mode off f", "replay --learn-until soon f", "pseudonym account", "pseudonym acount a", "pseudonym --rotate account a",
-		"status --wait long", "status -o csv", "status -o xml", "--color pink status", "explain v_1 -o csv", "up --demo -o json",
+		"status --wait long", "status -o csv", "status -o xml", "--color pink status", "explain v_1 -o csv", "explain a_0123456789abcdef", "verdicts revoke a_0123456789abcdef", "up --demo -o json",
 	} {
 		if code := run(strings.Fields(line)); code != 2 {
 			t.Errorf("weir %s ends with %d, want 2", line, code)

@@ -85,7 +85,7 @@ func threats(list []verdict.Threat) string {
 
 func newVerdictsShow(g *global) *cobra.Command {
 	return &cobra.Command{
-		Use: "show ID", Short: "Show one verdict with its evidence", Args: cobra.ExactArgs(1), Annotations: asObject,
+		Use: "show ID", Short: "Show one verdict with its evidence", Args: oneID, Annotations: asObject,
 		Example: "  weir verdicts show v_0123456789abcdef0123456789abcdef\n  weir verdicts show v_0123456789abcdef0123456789abcdef -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.running()
@@ -259,7 +259,7 @@ func newVerdictsRevoke(g *global) *cobra.Command {
 func (g *global) takeBack(verb, short, line, reason string) *cobra.Command {
 	var r admin.VerdictRequest
 	cmd := &cobra.Command{
-		Use: verb + " ID", Short: short, Args: cobra.ExactArgs(1), Annotations: asObject,
+		Use: verb + " ID", Short: short, Args: oneID, Annotations: asObject,
 		Example: fmt.Sprintf("  %s v_0123456789abcdef0123456789abcdef --reason %q", line, reason),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.ID = args[0]
