@@ -112,10 +112,11 @@ type Follower struct {
 	taken int
 	// now is about when the present lines are read.
 	now time.Time
-	// unsaved: the position could not be saved, and the operator was told.
-	unsaved  bool
-	saved    positions
-	syncedAt time.Time
+	// unsaved: the position could not be saved, and the operator was told;
+	// unsampled: the same for a rejected line.
+	unsaved, unsampled bool
+	saved              positions
+	syncedAt           time.Time
 	// fault is why the log is not read at present; the operator was told.
 	fault  atomic.Pointer[error]
 	missed atomic.Uint64

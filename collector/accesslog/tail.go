@@ -128,8 +128,9 @@ func (f *Follower) line(t *tail, l line) (full bool) {
 	case err != nil:
 		f.metrics.lines.WithLabelValues(reasonOf(err)).Inc()
 		where := f.cfg.Path + "@" + strconv.FormatInt(at, 10)
-		if err := f.cfg.DeadLetter.Add(where, f.parser.Format(), err, l.text); err != nil {
-			f.cfg.Log.Warn("keep sample of rejected line", "err", err)
+		if err := f.cfg.DeadLetter.Add(where, f.parser.Format(), err, l.text); err != nil && !f.unsampled {
+			f.unsampled = true
+			f.cfg.Log.Warn("rejected lines are counted, but samples of them cannot be kept", "err", err)
 		}
 		return false
 	}
