@@ -207,6 +207,26 @@ func TestKindsAreTheClosedList(t *testing.T) {
 	}
 }
 
+// TestClientsHaveOneSpelling: `weir pseudonym` takes what an analyst pastes.
+func TestClientsHaveOneSpelling(t *testing.T) {
+	for _, c := range []struct{ kind, value, want string }{
+		{"client", "203.0.113.7", "203.0.113.7"},
+		{"client", "::ffff:203.0.113.7", "203.0.113.7"},
+		{"client", "2001:DB8:0::1", "2001:db8::1"},
+		{"client", "203.0.113.7/32", "203.0.113.7"},
+		{"client", "203.0.113.0/24", ""},
+		{"client", "203.0.113.999", ""},
+		{"client_net", "203.0.113.7", "203.0.113.0/24"},
+		{"client_net", "203.0.113.0/24", "203.0.113.0/24"},
+		{"client_net", "203.0.0.0/16", ""},
+		{"client_net", "2001:DB8::1", "2001:db8::/48"},
+	} {
+		if got, err := clientText(c.kind, c.value); got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%s %s: %q, %v, want %q", c.kind, c.value, got, err, c.want)
+		}
+	}
+}
+
 // TestReplayMakesNoKey: where nobody has started a weir yet, a replay with its
 // configuration gives what one without gives, and leaves nothing behind.
 func TestReplayMakesNoKey(t *testing.T) {

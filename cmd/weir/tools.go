@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -51,6 +52,12 @@ devices and sessions begins anew, and --previous finds what came before.`,
 			kind, value := args[0], args[1]
 			if !slices.Contains(kinds(), kind) && !strings.HasPrefix(kind, "object:") {
 				return usagef("kind %q is not known%s (all: %s, object:NAME)", kind, flow.Nearest(kind, kinds()), strings.Join(kinds(), ", "))
+			}
+			if kind == event.KindClient.String() || kind == event.KindClientNet.String() {
+				var err error
+				if value, err = clientText(kind, value); err != nil {
+					return err
+				}
 			}
 			cfg, err := g.load()
 			if err != nil {
@@ -105,6 +112,27 @@ func rotateKey(g *global, out io.Writer) error {
 	}
 	_, err = fmt.Fprintf(out, "%s: key %s replaces %s, which stays as the previous one. Give the file to every node and start weir again.\n", source, keys.KeyID(), old.KeyID())
 	return err
+}
+
+// clientText writes an address as events have it, or its /24 or /48: in another
+// spelling it would have a hash that no event carries.
+func clientText(kind, value string) (string, error) {
+	p, err := parseClient(value)
+	if err != nil {
+		return "", err
+	}
+	a := p.Addr().Unmap()
+	bits := 48
+	if a.Is4() {
+		bits = 24
+	}
+	switch {
+	case kind == event.KindClientNet.String() && (p.IsSingleIP() || p.Bits() == bits):
+		return netip.PrefixFrom(a, bits).Masked().String(), nil
+	case kind == event.KindClient.String() && p.IsSingleIP():
+		return a.String(), nil
+	}
+	return "", usagef("%s %q: want one address", kind, value)
 }
 
 func kinds() []string {

@@ -231,14 +231,10 @@ func (g *global) manual(cmd *cobra.Command, r *admin.VerdictRequest, span string
 			return usagef("--action %q: want %s", r.Action, strings.Join(manualActions, ", "))
 		}
 		if r.Kind == "client" {
-			p, err := parseClient(r.Value)
-			if err != nil {
+			var err error
+			if r.Value, err = clientText(r.Kind, r.Value); err != nil {
 				return err
 			}
-			if !p.IsSingleIP() {
-				return usagef("--client %s: want one address; a network never stands alone above observe", r.Value)
-			}
-			r.Value = p.Addr().Unmap().String()
 		}
 		return g.changeVerdict(cmd, "/v1/verdicts", r)
 	}
