@@ -2,7 +2,6 @@ package main
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -65,17 +64,11 @@ func (f *verdictFilter) binds(g *global) (wanted []verdict.Bind, err error) {
 		"session": f.session, "device": f.device, "account": f.account, "target_account": f.account, "client": f.client,
 	}
 	if f.client != "" {
-		addr, err := netip.ParseAddr(f.client)
-		if err != nil {
-			return nil, usagef("--client %q: want one address", f.client)
+		for _, kind := range []string{"client", "client_net"} {
+			if values[kind], err = clientText(kind, f.client); err != nil {
+				return nil, err
+			}
 		}
-		addr = addr.Unmap()
-		bits := 48
-		if addr.Is4() {
-			bits = 24
-		}
-		values["client"] = addr.String()
-		values["client_net"] = netip.PrefixFrom(addr, bits).Masked().String()
 	}
 	maps.DeleteFunc(values, func(_, value string) bool { return value == "" })
 	if len(values) == 0 {
