@@ -104,7 +104,7 @@ func (f *fold) apply(rec *Record, emit func(*verdict.Verdict), seen observed) fo
 		st.Actors, st.Routes = make([]event.Hash, n), make([]string, n)
 	}
 	for i := range n {
-		batch.Event(i, &f.ev)
+		batch.Next(i, &f.ev)
 		f.observe(rec.Offset, i, st, emit, seen)
 	}
 	f.events += uint64(n)

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"net/netip"
@@ -12,6 +13,8 @@ import (
 type Batch struct {
 	layout *layout
 	rows   int // -1 until the record batch was read
+	// varies has a bit for each column whose rows are not all alike.
+	varies uint64
 	cols   [numColumns]source
 	// Enumerations by dictionary entry, so that names are parsed once.
 	source  []event.Source
@@ -22,7 +25,7 @@ type Batch struct {
 }
 
 func (b *Batch) open(l *layout) {
-	b.layout, b.rows = l, -1
+	b.layout, b.rows, b.varies = l, -1, 0
 	for c := range b.cols {
 		b.cols[c].strs = b.cols[c].strs[:0]
 	}
@@ -56,12 +59,25 @@ func enums[T any](dst []T, names []string, parse func(string) (T, error)) []T {
 // checkObjects sees to it that the columns which share a row's objects agree and
 // stay within event.MaxObjects.
 func (b *Batch) checkObjects() error {
+	c := &b.cols
+	// Where nobody has ephemeral objects and the offsets are the same bytes, as our
+	// encoder writes them, what is left is how many objects there are.
+	total := 0
+	if b.varies&(1<<colEphemeralNames|1<<colEphemeralKeys) == 0 && bytes.Equal(c[colObjects].offs, c[colObjectKeys].offs) {
+		for i := range b.rows {
+			from, to := c[colObjects].span(i)
+			total = max(total, to-from)
+		}
+		if total <= event.MaxObjects {
+			return nil
+		}
+	}
 	pairs := [2][2]int{{colObjects, colObjectKeys}, {colEphemeralNames, colEphemeralKeys}}
 	for i := range b.rows {
-		total := 0
+		total = 0
 		for _, p := range pairs {
-			from, to := b.cols[p[0]].span(i)
-			kfrom, kto := b.cols[p[1]].span(i)
+			from, to := c[p[0]].span(i)
+			kfrom, kto := c[p[1]].span(i)
 			if to-from != kto-kfrom {
 				return corrupt("row %d: %d %s but %d %s", i, to-from, columns[p[0]].name, kto-kfrom, columns[p[1]].name)
 			}
@@ -87,29 +103,74 @@ func (b *Batch) Events(dst []event.Event) []event.Event {
 	return dst
 }
 
-func (s *source) lc(i int) string  { return s.strs[binary.LittleEndian.Uint16(s.fixed[2*i:])] }
-func (s *source) u16(i int) uint16 { return binary.LittleEndian.Uint16(s.fixed[2*i:]) }
-func (s *source) u32(i int) uint32 { return binary.LittleEndian.Uint32(s.fixed[4*i:]) }
-func (s *source) u64(i int) uint64 { return binary.LittleEndian.Uint64(s.fixed[8*i:]) }
-func (s *source) hash(i int) event.Hash {
-	return event.Hash(binary.LittleEndian.Uint64(s.fixed[8*i:]))
+// The limits of what is cut out are given thrice, so that no other check is left.
+
+func (s *source) lc(i int) string { return s.strs[s.u16(i)] }
+func (s *source) u16(i int) uint16 {
+	return binary.LittleEndian.Uint16(s.fixed[2*i : 2*i+2 : 2*i+2])
 }
+func (s *source) u32(i int) uint32 {
+	return binary.LittleEndian.Uint32(s.fixed[4*i : 4*i+4 : 4*i+4])
+}
+func (s *source) u64(i int) uint64 {
+	return binary.LittleEndian.Uint64(s.fixed[8*i : 8*i+8 : 8*i+8])
+}
+func (s *source) hash(i int) event.Hash { return event.Hash(s.u64(i)) }
+
+// Columns that are mostly the same in all events of a record.
+const (
+	placeColumns   = 1<<colSource | 1<<colNode | 1<<colSite | 1<<colWorkload | 1<<colHost
+	networkColumns = 1<<colClientASN | 1<<colCountry | 1<<colTLSVersion | 1<<colSNI | 1<<colProtocol
+	accountColumns = 1<<colClaimed | 1<<colSecret | 1<<colNewSession | 1<<colNewDevice
+	timeColumns    = 1<<colStep | 1<<colCost | 1<<colOpens | 1<<colCloses
+	actionColumns  = 1<<colPayload | 1<<colAction | 1<<colMode | 1<<colVerdict | 1<<colKeyID
+)
 
 // Event fills ev with event i, 0 <= i < Len. All fields are set; the memory of
 // ev.Objects is reused. Strings alias the record's value.
-func (b *Batch) Event(i int, ev *event.Event) {
+func (b *Batch) Event(i int, ev *event.Event) { b.fill(i, ev, ^uint64(0)) }
+
+// Next is Event for an ev that holds event i-1 of this batch, or anything where i is
+// 0: what does not vary is left as it is.
+func (b *Batch) Next(i int, ev *event.Event) {
+	if i == 0 {
+		b.fill(i, ev, ^uint64(0))
+		return
+	}
+	b.fill(i, ev, b.varies)
+}
+
+func (b *Batch) fill(i int, ev *event.Event, varies uint64) {
 	c := &b.cols
+	if varies&placeColumns != 0 {
+		ev.Source = b.source[c[colSource].u16(i)]
+		ev.Node, ev.Site, ev.Workload, ev.Host = c[colNode].lc(i), c[colSite].lc(i), c[colWorkload].lc(i), c[colHost].lc(i)
+	}
+	if varies&networkColumns != 0 {
+		ev.ASN, ev.Country = c[colClientASN].u32(i), c[colCountry].lc(i)
+		ev.TLSVersion, ev.SNI, ev.Protocol = c[colTLSVersion].lc(i), c[colSNI].lc(i), c[colProtocol].lc(i)
+	}
+	if varies&accountColumns != 0 {
+		ev.Claimed, ev.Secret = c[colClaimed].hash(i), c[colSecret].hash(i)
+		ev.NewSession, ev.NewDevice = c[colNewSession].hash(i), c[colNewDevice].hash(i)
+	}
+	if varies&timeColumns != 0 {
+		ev.Step, ev.Cost = c[colStep].fixed[i], int64(c[colCost].u64(i))
+		ev.Opens, ev.Closes = int64(c[colOpens].u64(i)), int64(c[colCloses].u64(i))
+	}
+	if varies&actionColumns != 0 {
+		ev.Payload = event.Payload(c[colPayload].u16(i))
+		ev.Action, ev.Mode = b.action[c[colAction].u16(i)], b.mode[c[colMode].u16(i)]
+		ev.Verdict, ev.KeyID = c[colVerdict].str(i), c[colKeyID].lc(i)
+	}
 	ev.ID = c[colID].str(i)
 	ev.Time = int64(c[colTime].u64(i))
 	ev.Duration = int64(min(c[colDuration].u64(i), math.MaxInt64/1000)) * 1000
-	ev.Source = b.source[c[colSource].u16(i)]
-	ev.Node, ev.Site, ev.Workload = c[colNode].lc(i), c[colSite].lc(i), c[colWorkload].lc(i)
 	ev.Client = address(c[colClientIP].fixed[16*i : 16*i+16])
-	ev.ClientPort, ev.ASN, ev.Country = c[colClientPort].u16(i), c[colClientASN].u32(i), c[colCountry].lc(i)
-	ev.TLSVersion, ev.SNI, ev.JA4 = c[colTLSVersion].lc(i), c[colSNI].lc(i), c[colJA4].lc(i)
-	ev.Protocol, ev.Method, ev.Host = c[colProtocol].lc(i), c[colMethod].lc(i), c[colHost].lc(i)
-	ev.Path, ev.Route, ev.QueryKeys = c[colPath].str(i), c[colRoute].lc(i), c[colQueryKeys].lc(i)
-	ev.Status = c[colStatus].u16(i)
+	ev.ClientPort, ev.JA4 = c[colClientPort].u16(i), c[colJA4].lc(i)
+	ev.Method, ev.Path = c[colMethod].lc(i), c[colPath].str(i)
+	ev.Route, ev.QueryKeys = c[colRoute].lc(i), c[colQueryKeys].lc(i)
+	ev.Status, ev.Flags = c[colStatus].u16(i), event.Flags(c[colFlags].u32(i))
 	ev.RequestBytes, ev.ResponseBytes = toInt64(c[colRequestBytes].u64(i)), toInt64(c[colResponseBytes].u64(i))
 	ev.UserAgent, ev.AcceptLanguage = c[colUserAgent].lc(i), c[colAcceptLanguage].lc(i)
 	ev.RefererHost, ev.ContentType = c[colRefererHost].lc(i), c[colContentType].lc(i)
@@ -117,14 +178,7 @@ func (b *Batch) Event(i int, ev *event.Event) {
 	for k := range ev.Keys {
 		ev.Keys[k] = c[colKeys+k].hash(i)
 	}
-	ev.Claimed, ev.Secret = c[colClaimed].hash(i), c[colSecret].hash(i)
-	ev.NewSession, ev.NewDevice = c[colNewSession].hash(i), c[colNewDevice].hash(i)
 	ev.Role, ev.Outcome = b.role[c[colRole].u16(i)], b.outcome[c[colOutcome].u16(i)]
-	ev.Step, ev.Cost = c[colStep].fixed[i], int64(c[colCost].u64(i))
-	ev.Opens, ev.Closes = int64(c[colOpens].u64(i)), int64(c[colCloses].u64(i))
-	ev.Payload = event.Payload(c[colPayload].u16(i))
-	ev.Action, ev.Mode = b.action[c[colAction].u16(i)], b.mode[c[colMode].u16(i)]
-	ev.Verdict, ev.Flags, ev.KeyID = c[colVerdict].str(i), event.Flags(c[colFlags].u32(i)), c[colKeyID].lc(i)
 	b.objects(i, ev)
 }
 

@@ -152,6 +152,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		use(t, batch)
+		sameByNext(t, batch)
 	})
 }
 

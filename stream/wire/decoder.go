@@ -216,9 +216,12 @@ func (p *parts) offsets(i, n, limit int) ([]byte, error) {
 	b = b[:4*(n+1)]
 	// A body is smaller than 2 GiB: the highest bit of bad is set by an offset that
 	// is not, by one beyond limit, and by one below the one before.
-	last, bad := uint32(0), uint32(0)
-	for rest := b; len(rest) >= 4; rest = rest[4:] {
-		o := binary.LittleEndian.Uint32(rest)
+	last, bad, rest := uint32(0), uint32(0), b
+	if alike(b, 4) {
+		rest = b[:4]
+	}
+	for at := 0; at+4 <= len(rest); at += 4 {
+		o := binary.LittleEndian.Uint32(rest[at : at+4 : at+4])
 		bad |= o | (uint32(limit) - o) | (o - last)
 		last = o
 	}
@@ -283,6 +286,9 @@ func (d *Decoder) record(b *Batch, m *message) error {
 		if err := b.cols[c].take(&p, &l.fields[l.at[c]]); err != nil {
 			return fmt.Errorf("column %s: %w", columns[c].name, err)
 		}
+		if !b.cols[c].alike(columns[c].kind) {
+			b.varies |= 1 << c
+		}
 	}
 	b.rows = p.rows
 	return b.prepare()
@@ -302,7 +308,8 @@ type view struct{ offs, data []byte }
 
 // span returns the bounds of row i.
 func (v *view) span(i int) (from, to int) {
-	return int(binary.LittleEndian.Uint32(v.offs[4*i:])), int(binary.LittleEndian.Uint32(v.offs[4*i+4:]))
+	o := v.offs[4*i : 4*i+8 : 4*i+8]
+	return int(binary.LittleEndian.Uint32(o)), int(binary.LittleEndian.Uint32(o[4:]))
 }
 
 // str returns row i, aliasing the record's value.
@@ -313,6 +320,19 @@ func (v *view) str(i int) string {
 	}
 	s := v.data[from:to]
 	return unsafe.String(unsafe.SliceData(s), len(s)) //nolint:gosec // bounds were checked; the value outlives the batch by contract
+}
+
+// alike says that all rows hold the same: a value of a fixed width, or nothing.
+func (s *source) alike(k kind) bool {
+	if w := widths[k]; w != 0 {
+		return alike(s.fixed, w)
+	}
+	return alike(s.offs, 4)
+}
+
+// alike says that all values of width bytes are the same.
+func alike(b []byte, width int) bool {
+	return len(b) <= width || bytes.Equal(b[width:], b[:len(b)-width])
 }
 
 var errRows = errors.New("column lengths differ")
@@ -344,17 +364,22 @@ func (s *source) take(p *parts, f *field) error {
 }
 
 func (s *source) checkIndices() error {
-	// Four at a time: what is set in none of them is set in no greatest one.
-	b, all := s.fixed, uint64(0)
-	for ; len(b) >= 8; b = b[8:] {
-		all |= binary.LittleEndian.Uint64(b)
-	}
-	for ; len(b) >= 2; b = b[2:] {
-		all |= uint64(binary.LittleEndian.Uint16(b))
-	}
-	all |= all >> 32
-	if int(uint16(all|all>>16)) < len(s.strs) {
-		return nil
+	// Four at a time: what is added lifts an index beyond the last to a lane's highest
+	// bit, which those above 1<<15 have by themselves.
+	const lanes, high = 1<<48 | 1<<32 | 1<<16 | 1, 1<<63 | 1<<47 | 1<<31 | 1<<15
+	if n := len(s.strs); n <= 1<<15 {
+		b, lift, bad, at := s.fixed, uint64(1<<15-n)*lanes, uint64(0), 0
+		for ; at+8 <= len(b); at += 8 {
+			v := binary.LittleEndian.Uint64(b[at : at+8 : at+8])
+			bad |= v | (v + lift)
+		}
+		for ; at+2 <= len(b); at += 2 {
+			v := uint64(binary.LittleEndian.Uint16(b[at:]))
+			bad |= v | (v + lift)
+		}
+		if bad&high == 0 {
+			return nil
+		}
 	}
 	top := -1
 	for at := 0; at+1 < len(s.fixed); at += 2 {
