@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 
 	"github.com/pierrec/lz4/v4"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -24,12 +24,15 @@ type frames struct {
 	others kgo.Decompressor
 	// results, if set, gives the memory of what is returned.
 	results *buffers
-	// spare buffers take a batch until its size is known.
-	spare sync.Pool
+	// swell is how many sixteenths of its size a batch is expected to take: a frame
+	// does not say.
+	swell atomic.Int64
 }
 
 func newFrames(results *buffers) *frames {
-	return &frames{others: kgo.DefaultDecompressor(), results: results, spare: sync.Pool{New: func() any { return new([]byte) }}}
+	f := &frames{others: kgo.DefaultDecompressor(), results: results}
+	f.swell.Store(4 * 16)
+	return f
 }
 
 // Decompress implements kgo.Decompressor. The result is the caller's, who may put
@@ -42,17 +45,40 @@ func (f *frames) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte,
 	if !ok {
 		return f.others.Decompress(src, codec)
 	}
-	buf, _ := f.spare.Get().(*[]byte) // the pool holds nothing else
-	defer f.spare.Put(buf)
-	out, err := openBlocks((*buf)[:0], blocks, most)
-	*buf = out
-	if err != nil {
-		return nil, err
+	buf := f.room(len(src))
+	out, err := openBlocks(buf, blocks, most)
+	if err == nil {
+		f.learn(len(src), len(out))
+		if f.results == nil || cap(out) == cap(buf) {
+			return out, nil
+		}
+		out = append(f.results.get(len(out)), out...) // it has outgrown what it was given
+	} else {
+		out = nil
 	}
+	if f.results != nil {
+		f.results.PutDecompressBytes(buf)
+	}
+	return out, err
+}
+
+// room returns an empty slice for what n bytes are expected to decompress to.
+func (f *frames) room(n int) []byte {
+	n = min(maxBatchBytes, n*int(f.swell.Load())/16)
 	if f.results == nil {
-		return slices.Clone(out), nil
+		return make([]byte, 0, n)
 	}
-	return append(f.results.get(len(out)), out...), nil
+	return f.results.get(n)
+}
+
+// most16 bounds what is expected: what compresses better grows its memory.
+const most16 = 16 * 16
+
+// learn expects of the next batches an eighth more than of this one, or a little
+// less than before.
+func (f *frames) learn(packed, opened int) {
+	now := int64(opened) * 18 / int64(packed)
+	f.swell.Store(min(most16, max(now+1, f.swell.Load()*15/16)))
 }
 
 // Fields of a frame: github.com/lz4/lz4, doc/lz4_Frame_format.md, version 1.6.
@@ -139,9 +165,10 @@ func openBlocks(dst []byte, f frame, most int) ([]byte, error) {
 	}
 }
 
-// openBlock decompresses one block, of which only the most is known.
+// openBlock decompresses one block, of which only the most is known, into what room
+// there is, and then into more.
 func openBlock(dst, block []byte, most int) ([]byte, error) {
-	for room := min(most, 4*len(block)+64); ; room = min(most, 4*room) {
+	for room := min(most, cap(dst)-len(dst), maxBatchBytes-len(dst)); ; room = min(most, max(4*room, 4*len(block)+64)) {
 		if len(dst)+room > maxBatchBytes {
 			return dst, kgo.ErrMaxDecompress
 		}
