@@ -144,6 +144,10 @@ func (e *Engine) group(in *feature.Input, c *threat.Case, b threat.Bound) verdic
 	if b.Kind == threat.KindObject && anonymous(c) {
 		g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
 	}
+	if b.Kind == threat.KindObject && c.Subject == threat.Object {
+		// An office of one image has but one browser for all who want it.
+		e.resolver.Commons(in.SiteIndex, func(v uint64) { spare(actor.Joint, v) })
+	}
 	if c.Subject == threat.Tool && b.Kind == uint8(event.KindFingerprint) && e.shared(in, actor.Fingerprint, b.Value) > 0 {
 		g.None = append(g.None, verdict.Bind{Kind: event.KindAccount.String()})
 		e.resolver.Residents(in.SiteIndex, b.Value, spare)

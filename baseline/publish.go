@@ -326,7 +326,7 @@ func (e *Engine) bindActor(in *feature.Input, t *threat.Touched) bool {
 	if e.toolOf(in) {
 		add(event.KindFingerprint, event.KindRequestTemplate, finger, template, 0)
 		if in.Conduct.Agents.Bits() >= 4 && e.shared(in, actor.Template, uint64(template)) == 0 && in.Role != event.RoleNone &&
-			(in.Identity.Attempts >= 12 || e.resolver.Unexplained(in.SiteIndex, actor.Template, uint64(template)) >= 4) {
+			(in.Identity.Attempts >= 12 || in.Identity.Attempts >= 6 && t.Allowed >= event.ActionBlock || e.resolver.Unexplained(in.SiteIndex, actor.Template, uint64(template)) >= 4) {
 			// One script under many fingerprints: what it sends gives it away.
 			add(event.KindRequestTemplate, alone, template, 0, 0)
 		}

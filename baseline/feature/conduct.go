@@ -33,8 +33,8 @@ type Conduct struct {
 	MissingPaths uint32
 	// Attacks counts requests with a payload class, Classes which.
 	Attacks uint32
-	// Ordered counts item ids that follow the one before by 1 to 3; LastItem is
-	// the one before.
+	// Ordered counts item ids that follow the one before by 1 to 3, or by as much as
+	// that followed its own; LastItem is the one before.
 	Ordered, LastItem uint32
 	// GapMean and GapDeviation describe the gaps between pages, milliseconds.
 	GapMean, GapDeviation uint32
@@ -43,7 +43,10 @@ type Conduct struct {
 	// Open has one bit per detector that has a case about the actor.
 	Open uint32
 	// Proven: the episode was counted as clean.
-	Proven, _ uint32
+	Proven uint32
+	// LastStep is how much the last item id was above the one before it, 0 where it
+	// was below or far away.
+	LastStep uint32
 	// Flagged has one bit per threat whose verdict is in force at rate_limit or
 	// above.
 	Flagged uint32
@@ -124,18 +127,34 @@ func (c *Conduct) note(in *Input) {
 		c.page(in)
 	}
 	if in.Item != 0 {
-		if d := in.ItemNumber - c.LastItem; c.LastItem != 0 && in.ItemNumber != 0 && d >= 1 && d <= 3 {
-			c.Ordered++
-			in.Page.Ordered = true
-		}
-		if in.ItemNumber != 0 {
-			c.LastItem = in.ItemNumber
-		}
+		c.order(in)
 	}
 	if !in.Refused {
 		c.answer(in)
 	}
 	c.Last, c.LastMilli, c.LastSession = in.Sec, in.Milli, uint32(in.Session)
+}
+
+// maxStep is how far apart the ids of one catalogue may lie: many are not dense.
+const maxStep = 10000
+
+// order says whether the item's id follows those before.
+func (c *Conduct) order(in *Input) {
+	if in.ItemNumber == 0 {
+		return
+	}
+	d := in.ItemNumber - c.LastItem // wraps where it is below
+	if c.LastItem == 0 || d > maxStep {
+		d = 0
+	}
+	if d != 0 && (d <= 3 || d == c.LastStep) {
+		c.Ordered++
+		in.Page.Ordered = true
+	}
+	if d != 0 || c.LastItem != in.ItemNumber {
+		c.LastStep = d
+	}
+	c.LastItem = in.ItemNumber
 }
 
 func (c *Conduct) page(in *Input) {

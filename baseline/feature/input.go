@@ -206,7 +206,38 @@ var preferred = [event.NumRoles][]string{
 	event.RoleChargeableCall: {"phone", "api_key", "affiliate"},
 }
 
-var preferredGroup = [...]string{"card.iin", "coupon.prefix", "voucher.prefix", "code.prefix", "phone.prefix", "email.domain", "content.shingle", "affiliate", "event", "show"}
+// companion is what package flow derives from the object that an attempt in a role
+// is about, whatever the map calls it: a "payment_card" has a "payment_card.iin".
+var companion = [event.NumRoles]string{
+	event.RoleSignup: ".domain", event.RoleOTPSend: ".prefix", event.RolePayAuth: ".iin", event.RoleCouponApply: ".prefix",
+}
+
+// isGroup says that an object is a class of others: an issuer range, the beginning of
+// codes or numbers, a mail domain, texts that are nearly the same. Names that are too
+// long for a case cannot be bound.
+func isGroup(name string) bool {
+	if len(name) > maxName {
+		return false
+	}
+	switch name[strings.LastIndexByte(name, '.')+1:] {
+	case "iin", "prefix", "domain", "shingle", "affiliate", "event", "show":
+		return true
+	}
+	return false
+}
+
+// maxName bounds the names of objects that a case remembers, in bytes.
+const maxName = 24
+
+// aside says that an object's name says how much, when or for which order, not what
+// the attempt is about.
+func aside(name string) bool {
+	switch name {
+	case "amount", "order", "quantity", "qty", "count", "price", "total", "currency", "date":
+		return true
+	}
+	return strings.IndexByte(name, '.') >= 0
+}
 
 // choose finds object, group, secret and item of the event.
 func (in *Input) choose() {
@@ -222,6 +253,9 @@ func (in *Input) choose() {
 				break
 			}
 		}
+		if end := companion[in.Role]; end != "" && in.Object == 0 {
+			in.chooseBy(end)
+		}
 		if in.Object == 0 && in.Role == event.RoleSignup {
 			in.Object, in.ObjectName = uint64(e.Claimed), "account"
 		}
@@ -233,14 +267,10 @@ func (in *Input) choose() {
 		case o.Ephemeral:
 			in.Secret = sketch.Join(in.Secret, uint64(o.Hash))
 			continue
-		case in.Group == 0:
-			for _, g := range preferredGroup {
-				if o.Name == g {
-					in.Group, in.GroupName = uint64(o.Hash), g
-				}
-			}
+		case in.Group == 0 && isGroup(o.Name):
+			in.Group, in.GroupName = uint64(o.Hash), o.Name
 		}
-		if in.Object == 0 && in.Role != event.RoleNone && in.Role != event.RoleLogin && !strings.Contains(o.Name, ".") && o.Name != "amount" && o.Name != "order" {
+		if in.Object == 0 && in.Role != event.RoleNone && in.Role != event.RoleLogin && !aside(o.Name) {
 			in.Object, in.ObjectName = uint64(o.Hash), o.Name
 		}
 		if o.Name == "item" || o.Name == "sku" || o.Name == "product" {
@@ -251,6 +281,20 @@ func (in *Input) choose() {
 	if in.Item == 0 && !in.Asset {
 		if n := number(e.Path); n != 0 {
 			in.Item, in.ItemNumber = sketch.Join(in.Route, uint64(n)), n
+		}
+	}
+}
+
+// chooseBy chooses the object of which something with that ending is derived.
+func (in *Input) chooseBy(end string) {
+	for i := range in.Event.Objects {
+		name, ok := strings.CutSuffix(in.Event.Objects[i].Name, end)
+		if !ok {
+			continue
+		}
+		if o := in.Event.Object(name); o != nil {
+			in.Object, in.ObjectName = uint64(o.Hash), name
+			return
 		}
 	}
 }

@@ -31,8 +31,8 @@ func (oat002) Cap(o *Observation, s Subject) (event.Action, string) {
 		return event.ActionChallenge, "a range of codes is challenged, never blocked"
 	default:
 	}
-	if o.In.ByActor.Objects.Bits() < 6 {
-		return event.ActionObserve, "fewer than 6 codes: a bargain hunter"
+	if a := o.In.ByActor; a.Objects.Bits() < 6 || a.Fail < 6 || a.Success*4 >= a.N {
+		return event.ActionObserve, "fewer than 6 codes or wrong ones, or a quarter of them valid: a bargain hunter"
 	}
 	return actorCap(o, 5, 6)
 }

@@ -53,6 +53,8 @@ func (d oat008) Cap(o *Observation, s Subject) (event.Action, string) {
 	if s == Tool {
 		if t := o.In.ByTool; t.Fail*2 < t.N || t.Objects.Bits() < 6 && (!o.In.Masked || t.Objects.Bits() < 3) {
 			return event.ActionObserve, "most log-ins of the program succeed, or it has tried fewer than 6 accounts"
+		} else if n, accounts, visits := uint32(t.N), t.Objects.Count(), t.Sessions.Count(); n*2 >= accounts*3 && accounts*2 >= visits && accounts <= visits*2 {
+			return event.ActionObserve, "each visit tries its one account again: people who have forgotten"
 		}
 		return toolCap(o)
 	}

@@ -24,6 +24,10 @@ func (oat011) Facts() Facts {
 	}
 }
 
+// crammed is how many new documents one after the other, within two seconds each, are
+// more than anybody's tabs.
+const crammed = 60
+
 func (oat011) Observe(o *Observation) {
 	in := o.In
 	p, c := &in.Page, in.Conduct
@@ -32,6 +36,11 @@ func (oat011) Observe(o *Observation) {
 	}
 	if in.ByTool != nil && !in.Chain {
 		toolReads(o)
+	}
+	rush := p.N > 0 && p.New && in.Site.Headers != 0 && c.NewPaths > crammed && c.GapMean < 2000
+	if rush {
+		// Where each page is one call for data there is nothing else to see.
+		o.Add(Actor, 0, 300, milli(c.NewPaths), milli(crammed))
 	}
 	if p.N == 0 || in.Refused {
 		return
@@ -95,6 +104,9 @@ func toolReads(o *Observation) {
 
 func (d oat011) Cap(o *Observation, s Subject) (event.Action, string) {
 	act, why := d.alone(o, s)
+	if s == Actor && act > event.ActionObserve && o.tabs() {
+		act, why = event.ActionObserve, tabsAgain
+	}
 	if s == Actor && act > event.ActionChallenge && !o.Mature() && o.In.Site.Headers != 0 && o.In.Conduct.NewPaths < 40 {
 		act, why = event.ActionChallenge, "a young site, and fewer than 40 documents: somebody may open so many tabs"
 	}

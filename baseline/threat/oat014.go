@@ -90,5 +90,8 @@ func (oat014) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
 	enough := c.Strong >= 3 || c.AttackPaths >= 2 && c.Attacks >= 4 || c.Attacks >= 12 && c.Attacks*2 >= c.Pages
 	act, why := webCap(o, s, enough, c.Strong+c.AttackPaths >= 40, "fewer than 4 payloads on 2 paths: somebody who pasted something")
+	if s == Actor && act < event.ActionChallenge && c.Strong+c.AttackPaths >= 12 && o.borrowed() {
+		act, why = event.ActionChallenge, "software that people use as well, and 12 payloads"
+	}
 	return orCrowd(o, s, feature.WayProbing, act, why)
 }

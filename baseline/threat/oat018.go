@@ -70,6 +70,10 @@ func (oat018) Observe(o *Observation) {
 }
 
 func (oat018) Cap(o *Observation, s Subject) (event.Action, string) {
-	act, why := webCap(o, s, o.In.Conduct.StrayPaths >= 5, o.In.Conduct.StrayPaths >= 40, "fewer than 5 missing paths: dead links")
+	c := o.In.Conduct
+	act, why := webCap(o, s, c.StrayPaths >= 5, c.StrayPaths >= 40, "fewer than 5 missing paths: dead links")
+	if s == Actor && act < event.ActionChallenge && c.StrayPaths >= 15 && c.StrayPaths*2 >= c.NewPaths && o.borrowed() {
+		act, why = event.ActionChallenge, "software that people use as well, and 15 missing paths, most of what it asked for"
+	}
 	return orCrowd(o, s, feature.WayMissing, act, why)
 }

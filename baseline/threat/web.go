@@ -62,6 +62,22 @@ func (o *Observation) likePeople() bool {
 	return o.Mature() && !in.Unowned && in.Site.Headers != 0 && (c.Pages < 80 || c.Last-c.Begin < 120 || c.GapMean > 4000 && c.Pages < 300)
 }
 
+// tabsAgain is why tabs caps.
+const tabsAgain = "a young site, and fewer than 60 documents in half a minute, most of them new: somebody opens yesterday's tabs"
+
+// tabs says that on a young site somebody may have opened the tabs of the day before:
+// what they refer to is in a cache that weir never saw filled.
+func (o *Observation) tabs() bool {
+	c := o.In.Conduct
+	return !o.Mature() && o.In.Site.Headers != 0 && c.NewPaths < 60 && c.NewPaths*2 >= c.Pages && c.Last-c.Begin < 30
+}
+
+// borrowed says that nothing speaks for the actor but software that owners use too:
+// a partner's programs are made with the libraries that scanners are made with.
+func (o *Observation) borrowed() bool {
+	return o.likePeople() && !known(o.In) && !shared(o.In)
+}
+
 // softwareCap holds verdicts about software to software that nobody owns and that
 // was seen at several places: one odd browser is not a campaign.
 func softwareCap(o *Observation) (event.Action, string) {

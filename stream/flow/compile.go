@@ -74,6 +74,7 @@ type objectPlan struct {
 	name      string
 	class     objectClassID
 	hashed    bool
+	code      bool // a coupon, a voucher or the like
 	selectors []selector
 }
 
@@ -338,7 +339,7 @@ func (c *compiler) objects(p *plan, r *Route, path string) {
 			c.fault(at, "has no selector")
 		}
 		seen[o.Name] = true
-		op := objectPlan{name: o.Name, class: objectClass(o.Name), selectors: c.selectors(p, at, o.Selectors, true)}
+		op := objectPlan{name: o.Name, class: objectClass(o.Name), code: isCode(o.Name), selectors: c.selectors(p, at, o.Selectors, true)}
 		op.hashed = op.class.hashed()
 		if slices.Contains(c.m.Hash, o.Name) {
 			op.hashed = true

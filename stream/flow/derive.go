@@ -95,7 +95,7 @@ func (r *request) object(ev *event.Event, o *objectPlan, v, card, claimed string
 		r.derived(ev, o.name+".domain", domain)
 		r.derived(ev, o.name+".pattern", pattern)
 	case classSecret:
-		if n := len(normal) - untoldCode; n >= 3 && isCode(o.name) {
+		if n := len(normal) - untoldCode; n >= 3 && o.code {
 			name := o.name + ".prefix"
 			addObject(ev, event.Object{Name: name, Hash: r.key.hash("object:"+name, asciiLower(normal[:n]))})
 		}
@@ -107,11 +107,14 @@ func (r *request) object(ev *event.Event, o *objectPlan, v, card, claimed string
 // that are tried one after the other differ there.
 const untoldCode = 4
 
-// isCode reports whether an object is a coupon, a voucher or the like.
+// isCode reports whether an object is a coupon, a voucher or the like, by the words
+// of its name: a "gift_code" is one as well.
 func isCode(name string) bool {
-	switch name {
-	case "coupon", "voucher", "promo", "code", "gift_card", "giftcard":
-		return true
+	for _, word := range words(name) {
+		switch word {
+		case "coupon", "voucher", "promo", "code", "gift", "giftcard":
+			return true
+		}
 	}
 	return false
 }
