@@ -285,6 +285,15 @@ func (s *script) expect(words []string) {
 		if err != nil || at < 0 || at > want {
 			s.t.Errorf("first %s at attempt %d (counted from 0) of %d, expected within %d", words[1], at, len(s.acted), want)
 		}
+	case "strongest": // expect strongest challenge
+		if got := slices.Max(s.acted); got.String() != words[1] {
+			s.t.Errorf("strongest action is %s, expected %s", got, words[1])
+		}
+	case "cap": // expect cap WORDS OF IT
+		text := strings.Join(words[1:], " ")
+		if !slices.ContainsFunc(s.all, func(v verdict.Verdict) bool { return strings.Contains(strings.Join(v.Evidence.Caps, ";"), text) }) {
+			s.t.Errorf("no verdict so far is capped by %q", text)
+		}
 	case "threat": // expect threat OAT-008
 		if !s.threats[verdict.Threat(words[1])] {
 			s.t.Errorf("no verdict names %s, but %v", words[1], s.threats)
