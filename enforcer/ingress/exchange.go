@@ -53,6 +53,7 @@ type exchange struct {
 	// function, the HTTP/2 transport's reader), so it is not pooled.
 	kept    bool
 	written atomic.Int64 // response body bytes handed to the client
+	pace    *download    // of a long answer
 	headLen int64
 }
 

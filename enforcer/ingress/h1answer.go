@@ -32,6 +32,7 @@ type answering struct {
 	closing    bool  // the connection ends after this answer
 	broken     bool  // this answer never ends
 	err        error // of the first write that failed
+	pace       *download
 }
 
 // gather is how much of an answer is gathered before it is written, in bytes.
@@ -143,11 +144,14 @@ func (c *h1Conn) flush() {
 }
 
 func (c *h1Conn) send(p []byte) {
-	if c.err == nil {
-		if _, c.err = c.conn.Write(p); c.err != nil {
-			c.broken = true
-		}
+	if c.err != nil {
+		return
 	}
+	c.pace.writing()
+	if _, c.err = c.conn.Write(p); c.err != nil {
+		c.broken = true
+	}
+	c.pace.wrote()
 }
 
 // buffer returns what is gathered, to append to.

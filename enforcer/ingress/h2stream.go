@@ -18,6 +18,7 @@ type h2Stream struct {
 	r      *http.Request
 	values []string // backs the header map
 	cut    bool     // the answer broke off
+	pace   *download
 }
 
 func (s *h2Stream) Read(p []byte) (int, error) { return s.r.Body.Read(p) }
@@ -84,14 +85,23 @@ func rename(h http.Header, from, to string) {
 }
 
 func (s *h2Stream) write(p []byte) error {
+	s.pace.writing()
+	defer s.pace.wrote()
 	_, err := s.w.Write(p)
 	return err
 }
 
 func (s *h2Stream) flush() {
 	if f, ok := s.w.(http.Flusher); ok {
+		s.pace.writing()
+		defer s.pace.wrote()
 		f.Flush()
 	}
+}
+
+// stopWriting fails a write in progress and all later ones.
+func (s *h2Stream) stopWriting() {
+	_ = http.NewResponseController(s.w).SetWriteDeadline(past)
 }
 
 func (s *h2Stream) end(trailers []flow.Field) {

@@ -307,14 +307,15 @@ func appendChunk(b, data []byte) []byte {
 func (x *exchange) relay(up *upstream, c *sent) (abort bool) {
 	x.writeHead()
 	streamed := c.streaming
-	abort, clean := x.relayBody(c)
+	abort, clean := x.relayBody(up, c)
 	if clean && !streamed {
 		x.client.end(x.res.trailers)
 	} else if clean {
 		x.client.flush()
 	}
+	evicted := x.downloaded(up, c.upConn)
 	sentAll := x.stopSending(c, abort)
-	if !c.release() || !clean || !sentAll || x.res.close || c.r != c.w {
+	if !c.release() || evicted || !clean || !sentAll || x.res.close || c.r != c.w {
 		up.discard(c.upConn)
 	} else {
 		up.put(c.upConn)
@@ -346,7 +347,7 @@ func (x *exchange) begin(length int64) {
 }
 
 // relayBody copies the body. clean: it ended as its framing says.
-func (x *exchange) relayBody(c *sent) (abort, clean bool) {
+func (x *exchange) relayBody(up *upstream, c *sent) (abort, clean bool) {
 	x.wait.x = x
 	// A short body of known length mostly follows its head at once: one write.
 	x.wait.eager = x.res.framing != bodyLength || x.res.length > 4*upBuffer
@@ -361,6 +362,9 @@ func (x *exchange) relayBody(c *sent) (abort, clean bool) {
 		b, err := c.next(&x.wait, &x.res)
 		if len(b) > 0 && !x.deliver(b) {
 			return true, false
+		}
+		if x.pace == nil && x.written.Load() > followFrom {
+			x.download(up, c.upConn)
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -408,6 +412,9 @@ func (x *exchange) keep(b []byte) {
 
 // broken notes why an answer broke off.
 func (x *exchange) broken(err error) {
+	if x.pace != nil && x.pace.evicted.Load() {
+		return // for its client's sake: downloaded counts it
+	}
 	x.outcome = "upstream_error"
 	cause := "body"
 	switch {

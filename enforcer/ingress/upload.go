@@ -10,14 +10,12 @@ import (
 // clients that send a byte now and then would hold all of them. So while others
 // wait for a connection, the slowest upload gives its own up.
 const (
-	// uploadGrace is how long an upload's client may be waited for in all before
-	// it can be called slow.
-	uploadGrace = 2 * time.Second
-	// uploadRate is the pace that keeps an upload, in bytes per second of waiting
-	// for its client: that of a poor mobile connection.
-	uploadRate = 4 << 10
-	// evictEvery is how often somebody who waits looks for a slow upload.
-	evictEvery = 100 * time.Millisecond
+	// clientGrace is how long a client may be waited for before it can be called
+	// slow: for an upload in all, for an answer in one write.
+	clientGrace = 2 * time.Second
+	// clientRate is the pace that keeps a connection, in bytes per second of waiting
+	// for the client: that of a poor mobile connection.
+	clientRate = 4 << 10
 )
 
 // upload is the pace of a body that streams to an upstream. What the upstream
@@ -45,11 +43,11 @@ func (l *upload) slow(now time.Time) (rate int64, slow bool) {
 		return 0, false
 	}
 	waited := l.waited.Load() + now.UnixNano() - since
-	if waited < int64(uploadGrace) {
+	if waited < int64(clientGrace) {
 		return 0, false
 	}
 	rate = l.read.Load() / max(1, waited/int64(time.Second))
-	return rate, rate < uploadRate
+	return rate, rate < clientRate
 }
 
 // uploading notes that a body streams on c, until uploaded.
@@ -68,23 +66,4 @@ func (u *upstream) uploaded(c *upConn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.uploads, c)
-}
-
-// evict ends the slowest upload, if one is slow. Its exchange finds its
-// connection closed, and its client gets a 408.
-func (u *upstream) evict(now time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	var victim *upConn
-	lowest := int64(uploadRate)
-	for c, l := range u.uploads {
-		if rate, slow := l.slow(now); slow && rate < lowest {
-			victim, lowest = c, rate
-		}
-	}
-	if victim != nil {
-		u.uploads[victim].evicted.Store(true)
-		delete(u.uploads, victim)
-		_ = victim.conn.Close()
-	}
 }

@@ -31,14 +31,22 @@ type upstream struct {
 	tls     *tls.Config
 	max     int
 	connect time.Duration
-	dialer  net.Dialer
+	// blind is how long an answer over HTTP/2 may wait for its client once others
+	// wait for its connection: a third of the time that idle clients have. A window
+	// may be megabytes, granted all at once.
+	blind  time.Duration
+	dialer net.Dialer
 
 	mu      sync.Mutex
 	idle    []*upConn
 	open    int
 	waiting []chan *upConn // FIFO; nil on the channel: dial yourself
-	uploads map[*upConn]*upload
 	closed  bool
+	// uploads and downloads are what may hold a connection for a slow client; they
+	// were looked at last at looked.
+	uploads   map[*upConn]*upload
+	downloads map[*upConn]*download
+	looked    time.Time
 }
 
 func newUpstream(raw string, cfg Config) (*upstream, error) {
@@ -46,7 +54,7 @@ func newUpstream(raw string, cfg Config) (*upstream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
-	up := &upstream{raw: raw, scheme: u.Scheme, addr: u.Host, max: cfg.MaxUpstreamConns, connect: cfg.Timeouts.Connect}
+	up := &upstream{raw: raw, scheme: u.Scheme, addr: u.Host, max: cfg.MaxUpstreamConns, connect: cfg.Timeouts.Connect, blind: cfg.Timeouts.Idle / 3}
 	secure := u.Scheme == "https" || u.Scheme == "h2"
 	if u.Port() == "" {
 		port := "80"
@@ -64,7 +72,7 @@ func newUpstream(raw string, cfg Config) (*upstream, error) {
 
 // same reports whether cfg asks for the same pool.
 func (u *upstream) same(cfg Config) bool {
-	return u.max == cfg.MaxUpstreamConns && u.connect == cfg.Timeouts.Connect
+	return u.max == cfg.MaxUpstreamConns && u.connect == cfg.Timeouts.Connect && u.blind == cfg.Timeouts.Idle/3
 }
 
 // get returns a connection: an idle one unless fresh is asked for, else a new

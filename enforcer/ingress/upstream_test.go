@@ -215,3 +215,118 @@ func TestSlowUploadsDoNotHoldThePool(t *testing.T) {
 		t.Errorf("%v counted as slow bodies", n)
 	}
 }
+
+// TestSlowReadersDoNotHoldThePool: clients that ask for a long answer and read
+// nothing of it hold every upstream connection; whoever comes then is served all
+// the same, and an answer whose client reads, or whose upstream is slow, goes on.
+func TestSlowReadersDoNotHoldThePool(t *testing.T) {
+	const long = 32 << 20 // more than the sockets of all hold
+	release := make(chan struct{})
+	began := make(chan struct{}, 4)
+	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		w.Header().Set("Content-Length", strconv.Itoa(long))
+		part := make([]byte, 64<<10)
+		for n := 0; n < long; n += len(part) {
+			if n == 1<<20 && r.URL.Path == "/paused" {
+				<-release
+			}
+			if _, err := w.Write(part); err != nil {
+				return
+			}
+		}
+	})
+	p := start(t, "http://"+up, nil, func(c *ingress.Config) {
+		c.MaxUpstreamConns, c.Timeouts.Connect = 3, time.Minute
+	})
+	get := func(path string) *bufio.Reader {
+		c, br := dial(t, p.addr)
+		_ = c.(*net.TCPConn).SetReadBuffer(64 << 10)
+		_, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", path)
+		return br
+	}
+	unread, steady, paused := get("/unread"), get("/steady"), get("/paused")
+	for range 3 {
+		<-began // each holds a connection now
+	}
+	stop := make(chan struct{})
+	type taken struct {
+		name string
+		n    int64
+	}
+	results := make(chan taken, 2)
+	go func() { // some 800 KB/s, then as fast as can be
+		var n int64
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				k, _ := io.CopyN(io.Discard, steady, 16<<10)
+				n += k
+				continue
+			case <-stop:
+			}
+			k, _ := io.Copy(io.Discard, steady)
+			results <- taken{"steady", n + k}
+			return
+		}
+	}()
+	go func() {
+		n, _ := io.Copy(io.Discard, paused)
+		results <- taken{"paused", n}
+	}()
+	c, br := dial(t, p.addr)
+	_, _ = io.WriteString(c, "HEAD /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	if line, err := br.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 200 ") {
+		t.Errorf("while an unread answer holds the pool: %q, %v", line, err)
+	}
+	if n, err := io.Copy(io.Discard, unread); err == nil && n >= long {
+		t.Errorf("the unread answer came whole, %d bytes", n)
+	}
+	close(stop)
+	close(release)
+	for range 2 {
+		if r := <-results; r.n < long {
+			t.Errorf("the %s answer broke off after %d bytes of %d", r.name, r.n, long)
+		}
+	}
+	if n := p.counter(t, "weir_ingress_upstream_errors_total", "cause", "slow_client"); n != 1 {
+		t.Errorf("%v counted as slow clients", n)
+	}
+}
+
+// TestSlowReadersOverHTTP2: one stream that is not read gives its connection up, and
+// the client's other streams go on.
+func TestSlowReadersOverHTTP2(t *testing.T) {
+	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
+		for r.URL.Path == "/endless" {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	})
+	p := start(t, "http://"+up, nil, func(c *ingress.Config) {
+		c.MaxUpstreamConns, c.Timeouts.Connect, c.Timeouts.Idle = 1, 10*time.Second, 3*time.Second
+	})
+	client := h2cClient(t)
+	get := func(path string) *http.Response {
+		t.Helper()
+		res, err := client.Get(p.url(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	unread := get("/endless")
+	defer func() { _ = unread.Body.Close() }()
+	if res := get("/"); res.StatusCode != http.StatusOK || res.Proto != "HTTP/2.0" {
+		t.Errorf("%s %s while an unread stream holds the pool", res.Proto, res.Status)
+	} else {
+		_ = res.Body.Close()
+	}
+	if _, err := io.Copy(io.Discard, unread.Body); err == nil {
+		t.Error("the unread stream ended properly")
+	}
+	if n := p.counter(t, "weir_ingress_upstream_errors_total", "cause", "slow_client"); n != 1 {
+		t.Errorf("%v counted as slow clients", n)
+	}
+}
