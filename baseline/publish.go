@@ -287,8 +287,10 @@ func (e *Engine) bindActor(in *feature.Input, t *threat.Touched) bool {
 	if !in.Resolution.Strong() && (in.Resolution.Familiarity == actor.Familiar || e.anyOwner(in)) {
 		return false // an owner at home, whom a place or a program has brought here
 	}
-	if !t.Raised && in.Site.Headers != 0 && !in.Unowned {
-		return false // software that people use, and nothing in the event that speaks against it
+	if !t.Raised && in.Site.Headers != 0 && (!in.Unowned || !in.Resolution.Strong() && !e.req.Attempt && !in.Refused) {
+		// Software that people use, or somebody who only looks and whom a place or a
+		// program has brought here; and nothing in the event that speaks against it.
+		return false
 	}
 	session, device := k[event.KindSession], k[event.KindDevice]
 	if !e.guilty(in, t, actor.Session, session) || !e.guilty(in, t, actor.Device, device) {
