@@ -454,7 +454,7 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 		return false // a rare version of what many people use, or what the program's owners send
 	}
 	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}
-	if c.Score() < threat.BarBlock || in.ByTool == nil || in.ByTool.Clients.Bits() < 8 && !in.Masked || owners > 0 {
+	if c.Score() < threat.BarBlock || in.ByTool == nil || !in.Hello || in.ByTool.Clients.Bits() < 8 && !in.Masked || owners > 0 {
 		// Until there is no doubt, where the program has owners, and on a log, only what does the same in
 		// the same form.
 		b.WithKind, b.With = uint8(event.KindRequestTemplate), uint64(template)
