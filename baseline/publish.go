@@ -445,6 +445,9 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	if in.Hello && !in.Masked && in.ByTool != nil && in.ByTool.Prints.Bits() > 1 {
 		return false // versions of one browser: who has one of them is not who has another
 	}
+	if e.layer.AtHome(in) {
+		return false // a rare version of a browser that people use
+	}
 	owners, senders := e.shared(in, actor.Fingerprint, uint64(f)), e.shared(in, actor.Template, uint64(template))
 	swarms := in.Masked || in.ByTool != nil && in.ByTool.Clients.Count() >= swarm
 	if owners > 0 && swarms && (in.Unowned || e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0) {

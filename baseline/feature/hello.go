@@ -47,11 +47,14 @@ func (l *Layer) greeted(in *Input) *Stats {
 }
 
 // taught says that the accounts at home with a TLS hello are several, and nearly all
-// came to the site when it did: that is how aged accounts teach a site a program.
-// Whoever is at home with it himself is spared what follows.
+// came to the site when it did, or most of twice as many: that is how aged accounts
+// teach a site a program. Whoever is at home with it himself is spared what follows.
 func taught(in *Input, s *Stats) bool {
-	return s != nil && in.Resolution.Familiarity != actor.Familiar && in.Identity.Home == 0 &&
-		s.Users.Bits() >= hosts && s.Groups.Bits()*4 < s.Users.Bits()
+	if s == nil || in.Resolution.Familiarity == actor.Familiar || in.Identity.Home != 0 {
+		return false
+	}
+	users, others := s.Users.Bits(), s.Groups.Bits()
+	return users >= hosts && others*4 < users || users >= 2*hosts && others*2 < users
 }
 
 // Foreign says that no account at home comes with the event's TLS hello, or only such
@@ -62,6 +65,14 @@ func (l *Layer) Foreign(in *Input) bool {
 	}
 	s := l.greeted(in)
 	return s == nil || s.Users == 0 || taught(in, s)
+}
+
+// AtHome says that most accounts at home with the event's TLS hello did not come to
+// the site with it: it is that of a browser, and what claims to be a rare version of
+// one may well be.
+func (l *Layer) AtHome(in *Input) bool {
+	s := l.greeted(in)
+	return s != nil && s.Groups.Bits()*2 > s.Users.Bits()
 }
 
 // name finds what the event's program is known by: its fingerprint, or its hello
