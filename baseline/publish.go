@@ -287,9 +287,9 @@ func (e *Engine) bindActor(in *feature.Input, t *threat.Touched) bool {
 	if !in.Resolution.Strong() && (in.Resolution.Familiarity == actor.Familiar || e.anyOwner(in)) {
 		return false // an owner at home, whom a place or a program has brought here
 	}
-	if !t.Raised && in.Site.Headers != 0 && (!in.Unowned || !in.Resolution.Strong() && !e.req.Attempt && !in.Refused) {
-		// Software that people use, or somebody who only looks and whom a place or a
-		// program has brought here; and nothing in the event that speaks against it.
+	if !t.Raised && in.Site.Headers != 0 && (!in.Unowned || !in.Resolution.Strong() && in.Resolution.Types&(1<<actor.Joint) == 0 && !e.req.Attempt && !in.Refused) {
+		// Software that people use, or somebody who only looks, at a place that was
+		// not seen with the program; and nothing in the event that speaks against it.
 		return false
 	}
 	session, device := k[event.KindSession], k[event.KindDevice]
