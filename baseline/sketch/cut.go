@@ -42,6 +42,9 @@ func Freeze[T any](c *Cut, f *Flat[T]) {
 	b := flat(f.rows)
 	n := (len(b) + pageBytes - 1) / pageBytes
 	g := &frost{bytes: b, state: make([]atomic.Uint32, n), saved: make([]*page, n), spare: &c.spare, over: &c.over}
+	for i := 0; i < n; i += pageBytes / 4 {
+		g.state[i].Store(pageFrozen) // written before it is read: see spares
+	}
 	f.frost = g
 	c.parts = append(c.parts, func(w *Writer) { w.pages(g) })
 }

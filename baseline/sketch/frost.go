@@ -37,6 +37,7 @@ func (f *frost) keep(p int) {
 		return // saved by this same owner before, or read
 	}
 	c := f.spare.get()
+	c[0] = 0 // before anything reads it: see spares
 	copy(c[:], block(f.bytes, p*pageBytes))
 	f.saved[p] = c
 	f.state[p].Store(pageSaved)
@@ -79,6 +80,11 @@ func glance(dst, src []byte) {
 
 // spares are the buffers of saved pages. The reader makes them and takes them back,
 // so that the owner seldom has to ask the allocator; neither waits for the other.
+//
+// Fresh memory is written before it is read, be it by a check for nil: what is read
+// first the kernel maps to its page of zeros, and to map it anew at the first write
+// it waits until the other processors have forgotten that, milliseconds where one of
+// them is a virtual one that does not run.
 type spares struct {
 	ring       [1024]*page
 	head, tail atomic.Uint32
@@ -117,6 +123,7 @@ func (s *spares) fill() {
 	}
 	more := make([]page, reserve-n)
 	for i := range more {
+		more[i][0] = 0
 		s.put(&more[i])
 	}
 }
