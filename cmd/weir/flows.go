@@ -17,7 +17,8 @@ import (
 
 func newFlows(g *global) *cobra.Command {
 	cmd := &cobra.Command{Use: "flows", Short: "Work on flow maps: what an application's routes mean"}
-	cmd.AddCommand(newFlowsCheck(g), newFlowsSuggest(g))
+	cmd.AddCommand(newFlowsCheck(g), newFlowsSuggest(g),
+		newSchema("flow maps", "weir flows schema > flows.schema.json      # for editors: # yaml-language-server: $schema=flows.schema.json", config.MapSchema))
 	return cmd
 }
 

@@ -186,19 +186,24 @@ func newConfig(g *global) *cobra.Command {
 			}
 			return cfg.Print(cmd.OutOrStdout())
 		},
-	}, &cobra.Command{
-		Use: "schema", Short: "Print the JSON schema of weir.yaml", Args: cobra.NoArgs, Annotations: asObject,
-		Example: "  weir config schema > weir.schema.json      # for editors: # yaml-language-server: $schema=weir.schema.json",
+	}, newSchema("weir.yaml", "weir config schema > weir.schema.json      # for editors: # yaml-language-server: $schema=weir.schema.json", config.Schema))
+	return cmd
+}
+
+// newSchema prints the JSON schema of one kind of file, which editors understand.
+func newSchema(of, example string, schema func() ([]byte, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON schema of " + of, Args: cobra.NoArgs, Annotations: asObject,
+		Example: "  " + example,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := config.Schema()
+			b, err := schema()
 			if err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", b)
 			return err
 		},
-	})
-	return cmd
+	}
 }
 
 func newDoctor(g *global) *cobra.Command {

@@ -58,7 +58,7 @@ func TestWrongUsageEndsWithTwo(t *testing.T) {
 			t.Errorf("weir %s ends with %d, want 1", line, code)
 		}
 	}
-	for _, line := range []string{"", "help", "help verdicts add", "verdicts", "version", "--version", "version -o json", "completion bash", "completion zsh", "completion fish", "config check", "config print -o json", "config schema -o json", "sinks list -o csv"} {
+	for _, line := range []string{"", "help", "help verdicts add", "verdicts", "version", "--version", "version -o json", "completion bash", "completion zsh", "completion fish", "config check", "config print -o json", "config schema -o json", "flows schema", "sinks list -o csv"} {
 		if code := run(strings.Fields(line)); code != 0 {
 			t.Errorf("weir %s ends with %d, want 0", line, code)
 		}

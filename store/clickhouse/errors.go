@@ -47,10 +47,6 @@ func Poison(err error) bool {
 	return poison || Code(err) == 252 && strings.Contains(err.Error(), "Too many partitions for single INSERT block")
 }
 
-// Temporary reports whether the same insert with the same token may succeed
-// later. A nil error is not temporary; an ended context is, for a later caller.
-func Temporary(err error) bool { return err != nil && !Poison(err) && !errors.Is(err, ErrNotFound) }
-
 // Code returns the server's error code, or 0 when the error is not its own.
 func Code(err error) int {
 	if own, ok := errors.AsType[*Error](err); ok {
