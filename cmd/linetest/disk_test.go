@@ -215,7 +215,7 @@ func TestNoSpaceNoStart(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			data := filepath.Join(root, fmt.Sprintf("nospace%d", len(name)))
+			data := dataDir("nospace")
 			if err := os.MkdirAll(data, 0o700); err != nil {
 				t.Fatal(err)
 			}

@@ -76,7 +76,7 @@ func TestBadStart(t *testing.T) {
 	n := 0
 	for name, tt := range tests {
 		n++
-		data := filepath.Join(root, fmt.Sprintf("bad%d", n))
+		data := dataDir("bad")
 		t.Run(name, func(t *testing.T) {
 			args := []string{"up", "--data", data, "--listen", freePort(t), "--admin", freePort(t), "--ebpf", "off"}
 			if !strings.Contains(strings.Join(tt.args, " "), "--upstream") && !strings.Contains(strings.Join(tt.args, " "), "-c ") {

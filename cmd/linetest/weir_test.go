@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,11 +35,19 @@ type weir struct {
 	done chan struct{}
 }
 
+var dataDirs atomic.Int64
+
+// dataDir names a data directory that no test has had, nor an earlier run of the
+// same one (-count). It is short: sockets below it have at most 107 bytes.
+func dataDir(name string) string {
+	return filepath.Join(root, fmt.Sprintf("%s%d", name, dataDirs.Add(1)))
+}
+
 // newWeir makes an installation with a data directory and ports of its own,
 // and ends whatever runs on it when the test ends.
 func newWeir(t *testing.T, name string) *weir {
 	t.Helper()
-	w := &weir{data: filepath.Join(root, name), listen: freePort(t), admin: freePort(t), out: &output{}}
+	w := &weir{data: dataDir(name), listen: freePort(t), admin: freePort(t), out: &output{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			w.tellLogs(t)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/weirproject/weir/stream/event"
 	"github.com/weirproject/weir/stream/flow"
@@ -121,7 +122,7 @@ func (s *Server) rejectHead(c cause) []byte {
 func rejection(status int, id string) []byte {
 	body, kind := pageBody(status, id, false)
 	b := append([]byte("HTTP/1.1 "), strconv.Itoa(status)+" "+http.StatusText(status)...)
-	b = append(b, "\r\nContent-Type: "+kind+"\r\nContent-Length: "+strconv.Itoa(len(body))+
+	b = append(b, "\r\nDate: "+time.Now().UTC().Format(http.TimeFormat)+"\r\nContent-Type: "+kind+"\r\nContent-Length: "+strconv.Itoa(len(body))+
 		"\r\nCache-Control: no-store\r\nConnection: close\r\n"+headerRequestID+": "+id+"\r\n\r\n"...)
 	return append(b, body...)
 }

@@ -77,6 +77,10 @@ func TestAnswersCarryADate(t *testing.T) {
 	if at, err := http.ParseTime(res.Header.Get("Date")); err != nil || time.Since(at) > time.Minute {
 		t.Errorf("date %q: %v", res.Header.Get("Date"), err)
 	}
+	// RFC 9110 6.6.1 asks for it in answers of our own too.
+	if got := ask(t, p.addr, "GET / HTTP/1.1\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, "\r\nDate: ") {
+		t.Errorf("a refused head is answered %q", got)
+	}
 }
 
 // TestRefusedBodiesKeepTheConnection: what is left of a small body is read past,
