@@ -445,7 +445,7 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	if in.Hello && !in.Masked && in.ByTool != nil && in.ByTool.Prints.Bits() > 1 {
 		return false // versions of one browser: who has one of them is not who has another
 	}
-	if e.layer.AtHome(in) {
+	if in.Event.JA4 != "" && !e.layer.Foreign(in) {
 		return false // a rare version of a browser that people use
 	}
 	owners, senders := e.shared(in, actor.Fingerprint, uint64(f)), e.shared(in, actor.Template, uint64(template))
@@ -453,7 +453,7 @@ func (e *Engine) bindTool(in *feature.Input, c *threat.Case) bool {
 	if owners > 0 && swarms && (in.Unowned || e.resolver.Vouched(in.SiteIndex, uint64(f), uint64(template), in.Sec) == 0) {
 		senders = 0 // they are too few for the strangers who come with it
 	}
-	if in.Site.Headers != 0 && (senders >= 16 && (!swarms || !e.layer.Foreign(in)) || owners > 0 && senders > 0) {
+	if in.Site.Headers != 0 && (senders >= 16 && (!swarms || in.Event.JA4 == "") || owners > 0 && senders > 0) {
 		return false // a rare version of what many people use, or what the program's owners send
 	}
 	b := threat.Bound{At: in.Sec, Kind: uint8(event.KindFingerprint), Value: uint64(f)}

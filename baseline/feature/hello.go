@@ -67,14 +67,6 @@ func (l *Layer) Foreign(in *Input) bool {
 	return s == nil || s.Users == 0 || taught(in, s)
 }
 
-// AtHome says that most accounts at home with the event's TLS hello did not come to
-// the site with it: it is that of a browser, and what claims to be a rare version of
-// one may well be.
-func (l *Layer) AtHome(in *Input) bool {
-	s := l.greeted(in)
-	return s != nil && s.Groups.Bits()*2 > s.Users.Bits()
-}
-
 // name finds what the event's program is known by: its fingerprint, or its hello
 // where it claims to be a browser and that is nobody's at home, or was taught.
 func (l *Layer) name(in *Input) {
