@@ -59,12 +59,34 @@ type macState struct {
 	sum [sha256.Size]byte
 	// addresses are the pseudonyms of recent clients, by their address's hash.
 	addresses [256]addressKeys
+	// programs and templates are those of recent requests; 0 in an entry: none.
+	programs  [64]programKey
+	templates [64]templateKey
 }
 
-// addressKeys are the pseudonyms of an address and of its network.
+// addressKeys are the pseudonyms of an address and of its network, and of the
+// address with the program that it used last.
 type addressKeys struct {
 	of          netip.Addr
 	client, net event.Hash
+	// both is client_fingerprint for fingerprint.
+	fingerprint, both event.Hash
+}
+
+// programKey is a fingerprint with what it is made of.
+type programKey struct {
+	ja4, agent  string
+	core        uint64
+	known       bool // the header fields, and core with them
+	fingerprint event.Hash
+}
+
+// templateKey is a request_template with what it is made of.
+type templateKey struct {
+	stable, shape uint64
+	absent        byte
+	known         bool
+	template      event.Hash
 }
 
 // NewKeyring makes a ring of the current key and, optionally, the previous

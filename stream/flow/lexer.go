@@ -123,8 +123,9 @@ func plain(b []byte) int {
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
 		w := binary.LittleEndian.Uint64(b[i:])
-		quote, slash := w^ones*'"', w^ones*'\\'
-		marks := (w | (w-ones*' ')&^w | (quote-ones)&^quote | (slash-ones)&^slash) & tops
+		// Bytes with the top bit set are marked as such, so that the test needs no
+		// care of them.
+		marks := (w | (w - ones*' ') | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones)) & tops
 		if marks != 0 {
 			return i + bits.TrailingZeros64(marks)/8
 		}

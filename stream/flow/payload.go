@@ -140,10 +140,26 @@ func (e *Extractor) agentClasses(r *request, agent string) event.Payload {
 	return found
 }
 
-// suspicious reports bytes that injections into headers need.
+// suspicious reports bytes that injections into headers need: one of the marked
+// ones, or two dots in a row.
 func suspicious(s string) bool {
-	return strings.ContainsAny(s, "<$'\"{`|") || strings.Contains(s, "..")
+	dot := false
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if marked[c] || dot && c == '.' {
+			return true
+		}
+		dot = c == '.'
+	}
+	return false
 }
+
+var marked = func() (set [256]bool) {
+	for _, c := range []byte("<$'\"{`|") {
+		set[c] = true
+	}
+	return set
+}()
 
 // appendNormal appends s as patterns expect it: percent escapes resolved twice
 // (plus: + is a blank), lower case, SQL comments and runs of white space one
