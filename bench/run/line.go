@@ -358,31 +358,10 @@ func lineFloor(ctx context.Context, env *environment, res *result, round int, bo
 	return nil
 }
 
-// besideFloors is each line's CPU over the mean of the floors just before and
-// just after it, so that no ratio depends on the minute in which either ran.
-func besideFloors(samples []sample) (ratios []float64) {
-	for i := range samples {
-		if samples[i].Subject != "line" {
-			continue
-		}
-		sum, n := 0., 0.
-		for _, at := range [...]int{i - 1, i + 1} {
-			if at >= 0 && at < len(samples) && samples[at].Subject == "floor" {
-				sum += samples[at].Values["cpu_us"]
-				n++
-			}
-		}
-		if n > 0 {
-			ratios = append(ratios, samples[i].Values["cpu_us"]*n/sum)
-		}
-	}
-	return ratios
-}
-
 func lineRows(res *result, n int64, inserts int) error {
 	res.note("floor: the rows of the log, the engine's actors with them, as %d ready-made Arrow streams, one after the other, into the empty table of a new installation with its roll-ups; CPU of the ClickHouse process and of the sender, merges as above included; line and floor take turns, and the ratio is the median of each line's to the floors beside it", inserts)
 	res.compare("whole line, CPU per event", "us", res.median("line", "cpu_us"), res.median("floor", "cpu_us"),
-		medianOf(besideFloors(res.Samples)), "ready-made ArrowStream", atMost(4, "x"))
+		medianOf(besideFloors(res.Samples, "line", "floor", "cpu_us")), "ready-made ArrowStream", atMost(4, "x"))
 	res.value(fmt.Sprintf("events lost of %d at %s/s", n, number(lineRate)), "events", res.most("line", "lost"), atMost(0, ""))
 	res.value("times that a merge wrote a row, line", "", res.median("line", "merged_per_row"), nil)
 	res.value("times that a merge wrote a row, floor", "", res.median("floor", "merged_per_row"), nil)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -211,145 +210,6 @@ func parseConn(s string) (stream.Connection, error) {
 	return stream.Connection{Brokers: a.Brokers, ClientID: "bench", SASL: a.SASL}, err
 }
 
-// floorWindow is the state of one address and minute.
-type floorWindow struct {
-	count int
-	paths map[string]struct{}
-}
-
-// childFloor is the floor: fetch, find three fields by hand, count and distinct
-// paths per address and minute, one row per window when its minute is over.
-func childFloor(args []string) error {
-	conn, err := parseConn(args[0])
-	if err != nil {
-		return err
-	}
-	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
-	}
-	cl, err := client(conn, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topicFloor: {0: kgo.NewOffset().AtStart()}}),
-		kgo.FetchMaxWait(100*time.Millisecond))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	f := floor{windows: map[string]*floorWindow{}, out: bufio.NewWriter(nopWriter{})}
-	began := time.Now()
-	for f.events < n {
-		fs := cl.PollFetches(ctx)
-		if err := fs.Err0(); err != nil {
-			return err
-		}
-		fs.EachRecord(func(r *kgo.Record) { f.take(r.Value) })
-	}
-	f.close()
-	cpu, peak := own()
-	return json.NewEncoder(os.Stdout).Encode(consumed{Events: f.events, CPU: cpu.Seconds(), Wall: time.Since(began).Seconds(), PeakMB: peak, Rows: f.rows})
-}
-
-type nopWriter struct{}
-
-func (nopWriter) Write(p []byte) (int, error) { return len(p), nil }
-
-type floor struct {
-	windows map[string]*floorWindow
-	free    []*floorWindow
-	minute  int64
-	events  int
-	rows    int
-	key     []byte
-	out     *bufio.Writer
-}
-
-func (f *floor) take(b []byte) {
-	f.events++
-	ts, ip, path := floorFields(b)
-	if m := ts / 60_000; m > f.minute {
-		f.close()
-		f.minute = m
-	}
-	w := f.windows[string(ip)]
-	if w == nil {
-		if k := len(f.free); k > 0 {
-			w, f.free = f.free[k-1], f.free[:k-1]
-			w.count = 0
-			clear(w.paths)
-		} else {
-			w = &floorWindow{paths: map[string]struct{}{}}
-		}
-		f.windows[string(ip)] = w
-	}
-	w.count++
-	if _, ok := w.paths[string(path)]; !ok {
-		w.paths[string(path)] = struct{}{}
-	}
-}
-
-// close writes the windows of the minute that is over.
-func (f *floor) close() {
-	for ip, w := range f.windows {
-		f.key = append(append(f.key[:0], ip...), ' ')
-		f.key = strconv.AppendInt(append(strconv.AppendInt(f.key, int64(w.count), 10), ' '), int64(len(w.paths)), 10)
-		_, _ = f.out.Write(append(f.key, '\n'))
-		f.rows++
-		f.free = append(f.free, w)
-	}
-	clear(f.windows)
-}
-
-// floorFields walks the object once and stops after the third field it wants.
-func floorFields(b []byte) (ts int64, ip, path []byte) {
-	for i := 1; i < len(b); {
-		if b[i] != '"' {
-			i++
-			continue
-		}
-		i++
-		k := i
-		for i < len(b) && b[i] != '"' {
-			i++
-		}
-		key := b[k:i]
-		i += 2 // quote and colon
-		if i >= len(b) {
-			return
-		}
-		var value []byte
-		if b[i] == '"' {
-			i++
-			v := i
-			for i < len(b) && b[i] != '"' {
-				if b[i] == '\\' {
-					i++
-				}
-				i++
-			}
-			value = b[v:i]
-			i++
-		} else {
-			v := i
-			for i < len(b) && b[i] != ',' && b[i] != '}' {
-				i++
-			}
-			value = b[v:i]
-		}
-		switch string(key) {
-		case "ts":
-			for _, c := range value {
-				ts = ts*10 + int64(c-'0')
-			}
-		case "ip":
-			ip = value
-		case "path":
-			return ts, ip, value
-		}
-	}
-	return
-}
-
 type observing struct{ *baseline.Engine }
 
 // Cut implements stream.Engine.
@@ -425,7 +285,7 @@ func runProcessor(ctx context.Context, env *environment, res *result) error {
 	}
 	res.note("%d events of the simulated shop with all identifiers and a plain attack of every kind, one partition, lz4; %d bytes an event in weir's records of 200 events, %d in the floor's JSON of ten fields, a record each",
 		processorEvents, bytes/processorEvents, jsonBytes/processorEvents)
-	res.note("GOMAXPROCS=1 on both sides; CPU of the consumer only, start-up included; weir runs the stream.Group of weir process with the whole engine and publishes its verdicts, without the store")
+	res.note("GOMAXPROCS=1 on both sides; CPU of the consumer only, start-up included; weir runs the stream.Group of weir process with the whole engine and publishes its verdicts, without the store; both take turns, and the ratio is the median of each run's to the floors beside it")
 	logs := []struct {
 		name  string
 		start func() (stream.Connection, func(), error)
@@ -446,8 +306,9 @@ func runProcessor(ctx context.Context, env *environment, res *result) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.name, err)
 		}
-		res.ratio("log to verdicts, all detectors, "+l.name, "events per CPU-second", res.median("weir, "+l.name, "events_per_cpu_s"),
-			res.median("floor, "+l.name, "events_per_cpu_s"), "hand-written JSON consumer", atLeast(.35, "x"))
+		weir, floor := "weir, "+l.name, "floor, "+l.name
+		res.compare("log to verdicts, all detectors, "+l.name, "events per CPU-second", res.median(weir, "events_per_cpu_s"),
+			res.median(floor, "events_per_cpu_s"), medianOf(besideFloors(res.Samples, weir, floor, "events_per_cpu_s")), "hand-written JSON consumer", atLeast(.35, "x"))
 	}
 	return nil
 }
@@ -491,7 +352,8 @@ func measureProcessor(ctx context.Context, env *environment, res *result, name s
 		res.add(round, subject+", "+name, v)
 		return nil
 	}
-	for round := range env.rounds {
+	// A run takes three seconds and feels its neighbours: more of them than of others.
+	for round := range 2*env.rounds + 1 {
 		snapshots, err := env.scratch("snapshots")
 		if err != nil {
 			return err

@@ -150,6 +150,28 @@ func medianOf(vs []float64) float64 {
 	return vs[len(vs)/2]
 }
 
+// besideFloors is each sample of a subject over the mean of the floors just before
+// and just after it, in one value, so that no ratio depends on the minute in which
+// either ran.
+func besideFloors(samples []sample, subject, floor, value string) (ratios []float64) {
+	for i := range samples {
+		if samples[i].Subject != subject {
+			continue
+		}
+		sum, n := 0., 0.
+		for _, at := range [...]int{i - 1, i + 1} {
+			if at >= 0 && at < len(samples) && samples[at].Subject == floor {
+				sum += samples[at].Values[value]
+				n++
+			}
+		}
+		if n > 0 {
+			ratios = append(ratios, samples[i].Values[value]*n/sum)
+		}
+	}
+	return ratios
+}
+
 // limit is a target: most or least.
 type limit struct {
 	most  bool

@@ -19,11 +19,11 @@ func TestLinesAreHeldAgainstTheFloorsBesideThem(t *testing.T) {
 	of := func(subject string, us float64) sample {
 		return sample{Subject: subject, Values: map[string]float64{"cpu_us": us}}
 	}
-	got := besideFloors([]sample{of("line", 20), of("floor", 5), of("line", 24), of("floor", 7), of("line", 35)})
+	got := besideFloors([]sample{of("line", 20), of("floor", 5), of("line", 24), of("floor", 7), of("line", 35)}, "line", "floor", "cpu_us")
 	if want := []float64{4, 4, 5}; !slices.Equal(got, want) {
 		t.Errorf("ratios %v, want %v", got, want)
 	}
-	if got := besideFloors([]sample{of("line", 20)}); len(got) != 0 {
+	if got := besideFloors([]sample{of("line", 20)}, "line", "floor", "cpu_us"); len(got) != 0 {
 		t.Errorf("a line without a floor has ratios %v", got)
 	}
 }
