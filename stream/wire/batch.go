@@ -106,15 +106,19 @@ func (b *Batch) Events(dst []event.Event) []event.Event {
 // The limits of what is cut out are given thrice, so that no other check is left.
 
 func (s *source) lc(i int) string { return s.strs[s.u16(i)] }
+
 func (s *source) u16(i int) uint16 {
 	return binary.LittleEndian.Uint16(s.fixed[2*i : 2*i+2 : 2*i+2])
 }
+
 func (s *source) u32(i int) uint32 {
 	return binary.LittleEndian.Uint32(s.fixed[4*i : 4*i+4 : 4*i+4])
 }
+
 func (s *source) u64(i int) uint64 {
 	return binary.LittleEndian.Uint64(s.fixed[8*i : 8*i+8 : 8*i+8])
 }
+
 func (s *source) hash(i int) event.Hash { return event.Hash(s.u64(i)) }
 
 // Columns that are mostly the same in all events of a record.
