@@ -472,6 +472,12 @@ func (r *Resolver) Places(site uint16, owner uint64, f func(Type, uint64)) {
 	}
 }
 
+// Newcomer says that an account was not seen to prove itself before a time in seconds.
+func (r *Resolver) Newcomer(site uint16, owner uint64, since uint32) bool {
+	row := r.accounts.Find(typed(site, Owned, owner))
+	return row == nil || row.created >= since
+}
+
 // Known says that an account has a proved history.
 func (r *Resolver) Known(site uint16, owner uint64) bool {
 	row := r.accounts.Find(typed(site, Owned, owner))

@@ -51,6 +51,9 @@ type Input struct {
 	// Fresh: nothing is known of who attempts it, no account, no owner, nor an hour
 	// of history.
 	Fresh bool
+	// Newcomer: the account that acts has been known for less than an hour, on a site
+	// that has been watched for days.
+	Newcomer bool
 
 	// Object is what the attempt tries (account, card, coupon, item ...) and
 	// ObjectName its name; Group its class (card BIN, phone prefix, e-mail

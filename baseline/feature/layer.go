@@ -2,6 +2,7 @@ package feature
 
 import (
 	"errors"
+	"strings"
 	"unsafe"
 
 	"github.com/weirproject/weir/baseline/actor"
@@ -140,6 +141,11 @@ func (l *Layer) Prepare(in *Input) {
 	}
 	in.Route = routeHash(e)
 	in.choose()
+	if in.Object != 0 && strings.IndexByte(e.Path, '{') >= 0 {
+		// What the path names is hidden: another record is another document all the
+		// same.
+		in.Path = sketch.Join(in.Path, in.Object)
+	}
 }
 
 // rotates says that a log's address is one client that changes its user agent:
@@ -247,10 +253,24 @@ func (l *Layer) mark(in *Input) {
 	in.Direct = in.Conduct.Methods&(1|4) == 0
 	in.Fresh = e.Keys[event.KindAccount] == 0 && in.Resolution.Familiarity != actor.Familiar &&
 		in.Identity.Own == 0 && in.Identity.Home == 0 && in.Sec-min(in.Sec, in.Identity.First) < freshSeconds
+	in.Newcomer = l.newcomer(in)
 	in.Edge = e.Opens != 0 && e.Time < e.Opens+1e9 || e.Closes != 0 && e.Closes >= e.Time && e.Closes-e.Time <= 3e9
 	if in.Role == event.RoleReserve || in.Role == event.RoleCartAdd {
 		in.Hold = l.Find(SubjectActor, in.Identity.ID, event.RoleOrder) == nil && l.Find(SubjectActor, in.Identity.ID, event.RolePayAuth) == nil
 	}
+}
+
+// settledSeconds is how long a site must have been watched until an account that it has
+// not seen is a new one: people do not come every day.
+const settledSeconds = 3 * 86400
+
+// newcomer says that who acts has an account that the site has known for less than an
+// hour, in a place that is as new.
+func (l *Layer) newcomer(in *Input) bool {
+	account := in.Event.Keys[event.KindAccount]
+	return account != 0 && in.Resolution.Familiarity != actor.Familiar && in.Identity.Home == 0 &&
+		in.Sec-min(in.Sec, in.Identity.First) < freshSeconds && in.Sec-min(in.Sec, in.Site.First) >= settledSeconds &&
+		l.Resolver.Newcomer(in.SiteIndex, uint64(account), in.Sec-min(in.Sec, freshSeconds))
 }
 
 func (l *Layer) route(in *Input) {
@@ -330,7 +350,7 @@ func (l *Layer) visit(in *Input, s *Stats, st *Step) {
 		return
 	}
 	if in.Role != event.RoleReserve && in.Role != event.RoleCartAdd {
-		st.Visit, st.Stranger = first, first && in.Fresh
+		st.Visit, st.Stranger = first, first && (in.Fresh || in.Newcomer)
 		return
 	}
 	if !first || in.Refused || s.Pending != 0 && in.Sec-min(in.Sec, s.PendingAt) < holdSeconds {
@@ -340,7 +360,7 @@ func (l *Layer) visit(in *Input, s *Stats, st *Step) {
 		st.Visit, st.Stranger = true, s.PendingFresh != 0 && !l.paid(s.Pending)
 	}
 	s.Pending, s.PendingAt, s.PendingFresh = in.Identity.ID, in.Sec, 0
-	inc(&s.PendingFresh, in.Fresh)
+	inc(&s.PendingFresh, in.Fresh || in.Newcomer)
 }
 
 // paid says that an actor has bought something in its running episode.

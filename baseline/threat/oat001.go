@@ -37,6 +37,8 @@ func (oat001) Cap(o *Observation, s Subject) (event.Action, string) {
 	switch a := in.ByActor; {
 	case a.Objects.Bits() < 4:
 		return event.ActionObserve, "fewer than 4 cards: a wallet"
+	case repeats(a.Objects, a.N, 3):
+		return event.ActionObserve, "the same few cards again and again: a tester's"
 	case known(in) && a.Fail < 10:
 		return event.ActionObserve, "a known account and fewer than 10 declines: a telephone desk's bad day"
 	case a.Success*2 > a.N && known(in):
@@ -44,5 +46,9 @@ func (oat001) Cap(o *Observation, s Subject) (event.Action, string) {
 	case a.Success*2 > a.N && in.Event.Keys[event.KindAccount] != 0:
 		return event.ActionRateLimit, "signed in, and most cards are approved"
 	}
-	return actorCap(o, 3, 4)
+	act, why := actorCap(o, 3, 4)
+	if act > event.ActionChallenge && in.ByActor.Objects.Bits() < 6 {
+		return event.ActionChallenge, "fewer than 6 cards: somebody whose cards are all declined, or who tests"
+	}
+	return act, why
 }

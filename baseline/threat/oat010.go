@@ -30,6 +30,12 @@ func (oat010) Cap(o *Observation, s Subject) (event.Action, string) {
 		if obj.Fail < 4 || obj.Secrets.Bits() < 4 || obj.Success > 1 && obj.Success*4 > obj.N {
 			return event.ActionObserve, "fewer than 4 declined details of one card"
 		}
+		if repeats(obj.Secrets, obj.N, 2) {
+			return event.ActionObserve, "mostly the same details again: a tester's card"
+		}
+		if obj.Clients.Bits() < 3 {
+			return event.ActionObserve, "fewer than 3 addresses: its actor's own conduct decides"
+		}
 		if obj.Fail >= 8 && obj.Success == 0 {
 			return event.ActionBlock, ""
 		}
@@ -37,8 +43,11 @@ func (oat010) Cap(o *Observation, s Subject) (event.Action, string) {
 	default:
 	}
 	a := in.ByActor
-	if a.Fail < 5 || a.Objects.Bits()*2 > int(a.N) || a.Secrets.Bits() < 4 {
+	if a.Fail < 5 || a.Objects.Bits()*2 > int(a.N) || a.Secrets.Bits() < 3+a.Objects.Bits() {
 		return event.ActionObserve, "fewer than 5 declined details of one card: typing mistakes"
+	}
+	if repeats(a.Secrets, a.N, 2) {
+		return event.ActionObserve, "mostly the same details again: a tester's cards"
 	}
 	return actorCap(o, 5, 99)
 }

@@ -103,14 +103,15 @@ func toolReads(o *Observation) {
 }
 
 func (d oat011) Cap(o *Observation, s Subject) (event.Action, string) {
+	c := o.In.Conduct
 	act, why := d.alone(o, s)
-	if s == Actor && act > event.ActionObserve && o.tabs() {
+	if s == Actor && act > event.ActionObserve && o.tabs() && c.NewPaths < 60 && c.GapMean < 1000 {
 		act, why = event.ActionObserve, tabsAgain
 	}
-	if s == Actor && act > event.ActionChallenge && !o.Mature() && o.In.Site.Headers != 0 && o.In.Conduct.NewPaths < 40 {
+	if s == Actor && act > event.ActionChallenge && !o.Mature() && o.In.Site.Headers != 0 && c.NewPaths < 40 {
 		act, why = event.ActionChallenge, "a young site, and fewer than 40 documents: somebody may open so many tabs"
 	}
-	if c := o.In.Conduct; s == Actor && act < event.ActionChallenge && o.In.Naked && c.NewPaths*2 >= c.Pages && !o.In.NewApp() {
+	if s == Actor && act < event.ActionChallenge && o.In.Naked && c.NewPaths*2 >= c.Pages && !o.In.NewApp() {
 		switch {
 		case c.NewPaths >= 25:
 			act, why = event.ActionChallenge, "25 documents, and neither a sub-resource nor a referer where others show both"

@@ -50,6 +50,9 @@ func (oat021) Cap(o *Observation, s Subject) (event.Action, string) {
 	if (s == Object || s == Group) && !o.strangers(s, 6) {
 		return event.ActionObserve, "fewer than 6 unknown visitors"
 	}
+	if by := o.In.ByObject; s == Object && by.Fresh*3 < by.Firsts*2 {
+		return event.ActionObserve, "more than a third of its visitors are known, or buy"
+	}
 	if s == Object && o.In.Role == event.RoleCartAdd {
 		return event.ActionObserve, "a cart holds nothing: who fills many is found by its own conduct"
 	}

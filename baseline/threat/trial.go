@@ -97,6 +97,10 @@ const maxVisitor = 2000
 // for where an object's own past holds fewer.
 const changed = 600000
 
+// newcomers is the share of accounts that a site has not seen before which is
+// expected at least: of the first days' visitors nobody knows who comes once a month.
+const newcomers = 150000
+
 // visitor adds the ratio for one more visitor of an object or a group, by whether
 // anything is known of the visitor, given how many of those before were unknown:
 // against the learned share of this role's objects, or the share that unknown
@@ -118,6 +122,9 @@ func (o *Observation) visitor(s Subject, part int) {
 		now = in.Site.FamiliarFail[in.Role].PPM()
 	}
 	p0 := max(learned.Share(st.Firsts, st.Fresh), learned.Share(0, 0), now)
+	if in.Newcomer {
+		p0 = max(p0, newcomers)
+	}
 	p0 = min(p0, 970000)
 	p1 := max(p0, changed, habit(500, 500, st.Firsts, st.Fresh))
 	o.Add(s, part, min(maxVisitor, sketch.LogLikelihood(st.Stranger, p1, p0)), milli(uint32(stats.Fresh)), int32(uint32(stats.Firsts)*(p0/1000)))
@@ -286,6 +293,13 @@ func actorCap(o *Observation, fails uint16, objects int) (event.Action, string) 
 		return event.ActionChallenge, "several proved owners share this identity"
 	}
 	return event.ActionBlock, ""
+}
+
+// repeats says that of n tries fewer than one in so many was of a new value: who tests
+// a shop pays with the same cards ever again, who tests cards does not. Beyond 200 tries
+// the counter does not tell values apart.
+func repeats(values sketch.Distinct, n uint16, in uint32) bool {
+	return values.Count()*in < uint32(min(n, 200))
 }
 
 // objectCap is that of trials about an object: several places.

@@ -63,13 +63,12 @@ func (o *Observation) likePeople() bool {
 }
 
 // tabsAgain is why tabs caps.
-const tabsAgain = "a young site, and fewer than 60 documents in half a minute, most of them new: somebody opens yesterday's tabs"
+const tabsAgain = "a young site, and fewer than 60 requests in a burst: somebody opens yesterday's tabs"
 
 // tabs says that on a young site somebody may have opened the tabs of the day before:
 // what they refer to is in a cache that weir never saw filled.
 func (o *Observation) tabs() bool {
-	c := o.In.Conduct
-	return !o.Mature() && o.In.Site.Headers != 0 && c.NewPaths < 60 && c.NewPaths*2 >= c.Pages && c.Last-c.Begin < 30
+	return !o.Mature() && o.In.Site.Headers != 0 && o.In.Conduct.Level < 60
 }
 
 // borrowed says that nothing speaks for the actor but software that owners use too:
