@@ -40,6 +40,7 @@ func (oat005) Observe(o *Observation) {
 			}
 		}
 		siege(o)
+		onlyOne(o)
 		return
 	case event.RoleCartAdd:
 		k := less(a.Edge, in.Edge)
@@ -75,6 +76,20 @@ func siege(o *Observation) {
 	poll := in.Edge && in.ByActor.Edge >= 3 && in.Fresh && in.Conduct.Assets == 0 && in.Conduct.Pages <= uint32(in.ByActor.N)+2
 	nats := sketch.LogLikelihood(poll, 500000, min(p0, 400000))
 	o.Add(Object, 5, min(1500, nats), milli(uint32(in.ByObject.Edge)), 0)
+}
+
+// onlyOne is the program's part: what people use asks for one item after the other,
+// a script that claims several browsers and always asks for the same, bare of what its
+// page refers to, polls it.
+func onlyOne(o *Observation) {
+	in := o.In
+	t, st := in.ByTool, &in.ToolStep
+	if t == nil || !in.Masked || in.Object == 0 || st.Tries == 0 || in.Conduct.Assets > 0 {
+		return
+	}
+	same := 1000000 - in.Site.Urns[in.Role][feature.UrnSwitch].Share(0, 0)
+	nats := sketch.LogLikelihood(!st.Switched, 950000, max(300000, min(900000, same)))
+	o.Add(Tool, 1, min(500, nats), milli(uint32(t.Repeat)), milli(uint32(t.N))/4)
 }
 
 // besieged says that most views of an item are polls, by several visitors.
