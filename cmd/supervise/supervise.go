@@ -270,26 +270,33 @@ func (s *Supervisor) once(life context.Context, c *child, first chan<- error) er
 		defer close(told)
 		s.listen(notifyR, c, first)
 	}()
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err = <-ended:
-	case <-life.Done():
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case err = <-ended:
-		case <-time.After(c.part.StopTimeout):
-			s.log.Warn("part did not stop in time, killing it", "part", c.part.Name)
-			_ = cmd.Process.Kill()
-			err = <-ended
-		}
-	}
+	err = s.await(life, cmd, c.part)
 	_ = notifyR.Close()
 	<-told
 	if tail := s.tail(c.part.Name); tail != "" && !signaled(err) {
 		return fmt.Errorf("%s ended (%s): %s", c.part.Name, exitText(err), tail)
 	}
 	return fmt.Errorf("%s ended (%s)", c.part.Name, exitText(err))
+}
+
+// await waits until the child has ended, and ends it with life: softly first.
+func (s *Supervisor) await(life context.Context, cmd *exec.Cmd, p Part) error {
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-life.Done():
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(p.StopTimeout):
+	}
+	s.log.Warn("part did not stop in time, killing it", "part", p.Name)
+	_ = cmd.Process.Kill()
+	return <-ended
 }
 
 // setSlack sets the timer slack of this thread, which the next child inherits;
