@@ -80,9 +80,13 @@ type contact struct{ at atomic.Pointer[time.Time] }
 // OnBrokerE2E implements kgo.HookBrokerE2E.
 func (c *contact) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
 	if key == int16(kmsg.Fetch) && e2e.Err() == nil {
-		now := time.Now()
-		c.at.Store(&now)
+		c.answered()
 	}
+}
+
+func (c *contact) answered() {
+	now := time.Now()
+	c.at.Store(&now)
 }
 
 // Contact returns when the log last answered, whether or not it had news; the
@@ -129,6 +133,9 @@ func (t *Tail) Run(ctx context.Context, handle func(ctx context.Context, recs []
 		}
 		if behind != nil && len(behind) == 0 {
 			behind = nil
+			// The log has just answered; a fetch that finds nothing new says so only
+			// after a second.
+			t.contact.answered()
 			if t.cfg.OnCaughtUp != nil {
 				t.cfg.OnCaughtUp()
 			}

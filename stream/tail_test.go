@@ -86,8 +86,11 @@ func TestTailResumesWhereItEnded(t *testing.T) {
 	if got := f2.offsets[p]; !slices.Equal(got, []int64{15, 16, 17, 18, 19}) || f2.count() != 5 || len(f2.gaps) != 0 {
 		t.Errorf("resumed at %v: saw %v, gaps %v", at, f2.offsets, f2.gaps)
 	}
-	_, f3, _ := follow(t, c, func(cfg *TailConfig) { cfg.FromEnd = true })
+	idle, f3, _ := follow(t, c, func(cfg *TailConfig) { cfg.FromEnd = true })
 	<-f3.caught
+	if idle.Contact().IsZero() {
+		t.Error("a tail that has nothing to read is in no contact")
+	}
 	put(t, c, "p", 201, 10, events("shop", 200, 210)...)
 	waitFor(t, "the new record", func() bool { return f3.count() == 1 })
 	if got := f3.offsets[p]; !slices.Equal(got, []int64{20}) {
