@@ -9,8 +9,9 @@ import (
 )
 
 // hello is the key of the event's TLS hello. In its row Users are the accounts at
-// home that come with it, Groups those of them that did not come to the site when it
-// did; Objects are the browsers that requests of software without owners name under it.
+// home that come with it, and browsers that are older than it (see returns), Groups
+// those of them that did not come to the site when it did; Objects are the browsers
+// that requests of software without owners name under it.
 func (l *Layer) hello(in *Input) uint64 {
 	return statsKey(SubjectHello, sketch.Join(in.Site.Key, sketch.HashString(in.Event.JA4)), event.RoleNone)
 }
@@ -80,12 +81,34 @@ func (l *Layer) name(in *Input) {
 		return
 	}
 	s := l.stat(l.hello(in), in.Sec)
+	if s.First == 0 {
+		s.First = in.Sec
+	}
+	l.returns(in, s)
 	s.Objects.Add(agentName(e.UserAgent))
 	if s.Users != 0 && !taught(in, s) {
 		return
 	}
 	in.Tool, in.Hello = sketch.Join(in.Site.Key, sketch.HashString(e.JA4)), true
 	in.Masked = s.Objects.Bits() >= 2
+}
+
+// returns counts a browser among those at home with its hello where it has been here a
+// day longer than the hello: browsers get new versions overnight, and bring the cookies
+// that they had. A script has none that are older than itself.
+func (l *Layer) returns(in *Input, s *Stats) {
+	const day = 86400
+	k := &in.Event.Keys
+	for _, of := range [...]struct {
+		t actor.Type
+		v event.Hash
+	}{{actor.Device, k[event.KindDevice]}, {actor.Session, k[event.KindSession]}} {
+		if since := l.Resolver.Since(in.SiteIndex, of.t, uint64(of.v)); since != 0 && since+day <= s.First {
+			s.Users.Add(uint64(of.v))
+			s.Groups.Add(uint64(of.v))
+			return
+		}
+	}
 }
 
 // agentName names a program without its version: the user agent without digits.
