@@ -111,6 +111,9 @@ func readPositions(file string) (p positions, ok bool, err error) {
 	return p, err == nil, err
 }
 
+// batchBytes is the length of a batch file: one page, filled with blanks.
+const batchBytes = 4096
+
 // write replaces the position file, or the batch file, atomically.
 func (p *positions) write(file string, sync bool) error {
 	p.Version = positionVersion
@@ -118,14 +121,21 @@ func (p *positions) write(file string, sync bool) error {
 	if err != nil {
 		return err
 	}
+	b = append(b, '\n')
 	if !sync {
 		file = batchFile(file)
+		if len(b) <= batchBytes {
+			b = append(b, bytes.Repeat([]byte{' '}, batchBytes-len(b))...)
+			if done, err := overwrite(file, b); done {
+				return err
+			}
+		}
 	}
 	tmp, err := os.OpenFile(file+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("save position: %w", err)
 	}
-	if _, err = tmp.Write(append(b, '\n')); err == nil && sync {
+	if _, err = tmp.Write(b); err == nil && sync {
 		err = tmp.Sync()
 	}
 	if err = errors.Join(err, tmp.Close()); err == nil {
@@ -135,6 +145,25 @@ func (p *positions) write(file string, sync bool) error {
 		return fmt.Errorf("save position: %w", err)
 	}
 	return nil
+}
+
+// overwrite writes b over a file of its length: a kill leaves a page whole, as it
+// was or as it is to be, and a new file and its renaming cost a hundred times as
+// much. done is false, and nothing was written, where there is no such file.
+func overwrite(file string, b []byte) (done bool, err error) {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return false, nil // it is made anew then, or that fails
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	st, err := f.Stat()
+	if err != nil || st.Size() != int64(len(b)) || !st.Mode().IsRegular() {
+		return false, nil
+	}
+	if _, err = f.WriteAt(b, 0); err != nil {
+		return true, fmt.Errorf("save position: %w", err)
+	}
+	return true, nil
 }
 
 func inode(st os.FileInfo) uint64 {
