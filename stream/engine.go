@@ -12,8 +12,8 @@ import (
 // from one goroutine at a time. The same records in the same order must give
 // the same results and the same state, byte for byte.
 type Engine interface {
-	// Observe takes one event. ev and its strings are valid during the call
-	// only; the Result until the next call.
+	// Observe takes one event, which it does not change. ev and its strings are
+	// valid during the call only; the Result until the next call.
 	Observe(ev *event.Event, pos verdict.Position) Result
 	// Control takes an operator's record.
 	Control(c *verdict.Control, pos verdict.Position) []verdict.Verdict
