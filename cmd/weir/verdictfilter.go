@@ -9,7 +9,6 @@ import (
 
 	"github.com/weirproject/weir/cmd/line"
 	"github.com/weirproject/weir/stream/event"
-	"github.com/weirproject/weir/stream/flow"
 	"github.com/weirproject/weir/stream/verdict"
 )
 
@@ -83,7 +82,12 @@ func (f *verdictFilter) binds(g *global) (wanted []verdict.Bind, err error) {
 		return nil, err
 	}
 	for kind, value := range values {
-		wanted = append(wanted, verdict.Bind{Kind: kind, Value: keys.Pseudonym(kind, flow.Normalise(kind, value))})
+		// Also under the key before the last rotation, with which a weir hashes until it
+		// is started again, and which verdicts given before keep.
+		for _, id := range keys.KeyIDs() {
+			h, _ := keys.PseudonymUnder(id, kind, value)
+			wanted = append(wanted, verdict.Bind{Kind: kind, Value: h})
+		}
 	}
 	return wanted, nil
 }

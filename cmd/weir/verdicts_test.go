@@ -73,7 +73,7 @@ func TestVerdictsOfOnePerson(t *testing.T) {
 		bind := verdict.Bind{Kind: b.kind, Value: keys.Pseudonym(b.kind, flow.Normalise(b.kind, b.value))}
 		all = append(all, verdict.Verdict{ID: id, Site: "shop", Action: b.action, Binds: []verdict.Group{{All: []verdict.Bind{bind}}}})
 	}
-	for args, want := range map[string][]string{
+	cases := map[string][]string{
 		"":                               {"v_address", "v_net", "v_net6", "v_owner", "v_session", "v_target"},
 		"--client 203.0.113.7":           {"v_address", "v_net"},
 		"--client 203.0.113.8":           {"v_net"},
@@ -83,18 +83,28 @@ func TestVerdictsOfOnePerson(t *testing.T) {
 		"--session s1":                   {"v_session"},
 		"--device d":                     {},
 		"--site blog":                    {},
-	} {
-		var got []struct{ ID string }
-		text := said(t, append([]string{"verdicts", "list", "-o", "json"}, strings.Fields(args)...)...)
-		if err := json.Unmarshal([]byte(text), &got); err != nil {
-			t.Fatalf("%s: %v in %s", args, err, text)
+	}
+	// What stands under the key before a rotation is found after it.
+	for _, rotate := range []bool{false, true} {
+		if rotate {
+			if err := config.RotateKey(cfg.Keys.Pseudonym); err != nil {
+				t.Fatal(err)
+			}
 		}
-		ids := []string{}
-		for _, v := range got {
-			ids = append(ids, v.ID)
-		}
-		if slices.Sort(ids); !slices.Equal(ids, want) {
-			t.Errorf("%q: %v, want %v", args, ids, want)
+		for args, want := range cases {
+
+			var got []struct{ ID string }
+			text := said(t, append([]string{"verdicts", "list", "-o", "json"}, strings.Fields(args)...)...)
+			if err := json.Unmarshal([]byte(text), &got); err != nil {
+				t.Fatalf("%s: %v in %s", args, err, text)
+			}
+			ids := []string{}
+			for _, v := range got {
+				ids = append(ids, v.ID)
+			}
+			if slices.Sort(ids); !slices.Equal(ids, want) {
+				t.Errorf("%q: %v, want %v", args, ids, want)
+			}
 		}
 	}
 	for _, wrong := range []string{"--client nobody", "--action blok"} {
