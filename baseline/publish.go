@@ -246,10 +246,12 @@ func (e *Engine) bind(in *feature.Input, t *threat.Touched) bool {
 	case threat.Actor:
 		return e.bindActor(in, t)
 	case threat.Object:
-		if c := t.Case; in.Role == event.RoleItemView && !(t.Raised && c.RouteOf(in.Event.Route) != 0 || in.Refused && c.HeldTo(in.Event.Route)) {
+		c := t.Case
+		polls := t.Raised && c.RouteOf(in.Event.Route) != 0 || in.Refused && c.HeldTo(in.Event.Route)
+		if in.Role == event.RoleItemView && !polls {
 			return false // who looks at an item is not who polls it, and does so elsewhere
 		}
-		return e.bindObject(in, t.Case)
+		return e.bindObject(in, c)
 	default:
 	}
 	return e.bindTool(in, t.Case)
