@@ -46,6 +46,9 @@ func (e *Engine) sighting(in *feature.Input, touched []threat.Touched) campaign.
 	s := campaign.Sighting{
 		Site: in.Site.Key, Now: in.Sec, Visit: in.Session, Place: uint64(k[event.KindClient]), Act: act(in), Object: in.Object,
 	}
+	if s.Act == actMissing && s.Object == 0 {
+		s.Object = in.Route // what is asked for although nothing is there
+	}
 	object, convicted := convicted(in, touched)
 	s.Convicted = convicted
 	switch {
