@@ -144,7 +144,10 @@ next:
 		}
 		if in.Refused && !in.Asset { // what a page loads is nobody's decision to go on
 			c.Continue()
-			if act >= event.ActionChallenge && c.Score() >= threat.BarBlock && c.Groups() >= 2 && act < facts[i].Strongest {
+			// On a log several people may stand behind an address and an agent: what one
+			// of them has begun, the others' going on does not prove.
+			alone := in.Site.Headers != 0 || in.Naked
+			if alone && act >= event.ActionChallenge && c.Score() >= threat.BarBlock && c.Groups() >= 2 && act < facts[i].Strongest {
 				act = min(event.ActionBlock, facts[i].Strongest, max(act, c.Cap))
 			}
 		}
