@@ -406,8 +406,11 @@ func (e *Engine) bindObject(in *feature.Input, c *threat.Case) bool {
 		}
 		return fresh
 	}
-	b.Kind, b.Value, b.Route = threat.KindObject, c.Object, c.RouteOf(in.Event.Route)
-	fresh := c.Bind(b)
+	fresh := false
+	if len(in.ObjectName) <= feature.MaxName {
+		b.Kind, b.Value, b.Route = threat.KindObject, c.Object, c.RouteOf(in.Event.Route)
+		fresh = c.Bind(b)
+	}
 	return e.bindVisitor(in, c) || fresh
 }
 

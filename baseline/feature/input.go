@@ -219,7 +219,7 @@ var companion = [event.NumRoles]string{
 // codes or numbers, a mail domain, texts that are nearly the same. Names that are too
 // long for a case cannot be bound.
 func isGroup(name string) bool {
-	if len(name) > maxName {
+	if len(name) > MaxName {
 		return false
 	}
 	switch name[strings.LastIndexByte(name, '.')+1:] {
@@ -229,8 +229,8 @@ func isGroup(name string) bool {
 	return false
 }
 
-// maxName bounds the names of objects that a case remembers, in bytes.
-const maxName = 24
+// MaxName bounds the names of objects that a verdict can bind, in bytes.
+const MaxName = 48
 
 // aside says that an object's name says how much, when or for which order, not what
 // the attempt is about.

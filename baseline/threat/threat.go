@@ -226,7 +226,7 @@ type Head struct {
 	Action, Cap event.Action
 	NameLen     uint8
 	RouteCount  uint8
-	Name        [24]byte
+	Name        [feature.MaxName]byte
 	// Begin and End are where on the log the evidence stands.
 	Begin, End Position
 	// Published state of the verdict.
