@@ -84,10 +84,9 @@ type Site struct {
 	// another; Unowned[role][n] how many attempts from a new session, by a program
 	// with n sessions before, were made with a program that has no proved owner.
 	// Spread[role][n] is how many objects that n+1 users acted on saw another.
-	Reach  [event.NumRoles]Reach
-	Spread [event.NumRoles][16]sketch.Cell
+	Reach, Spread [event.NumRoles]Reach
 	// Fashion[role][n] is Spread for groups that are new on the site.
-	Fashion [event.NumRoles][16]sketch.Cell
+	Fashion [event.NumRoles]Reach
 	Unowned [event.NumRoles][8]sketch.Cell
 	// GroupFail is the failure urn of object groups (card BINs, phone prefixes).
 	GroupFail [event.NumRoles]sketch.Urn
@@ -128,18 +127,15 @@ type Site struct {
 	Dressed, _ uint32
 }
 
-// Reach has, by how many came before, the share of episodes that went on.
+// Reach has, by how many came before, the share that went on to one more; the last
+// place stands for all beyond.
 type Reach [16]sketch.Cell
 
 // Learn counts one more after so many.
-func (r *Reach) Learn(before uint16) {
-	n := min(before, 15)
-	r[n].Seen()
-	if n > 0 {
-		r[n-1].Again()
-	}
-	if before > 15 {
-		r[15].Again()
+func (r *Reach) Learn(before int) {
+	r[min(before, 15)].Seen()
+	if before > 0 {
+		r[min(before-1, 15)].Again()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math/bits"
 
-	"github.com/weirproject/weir/baseline/actor"
 	"github.com/weirproject/weir/baseline/feature"
 	"github.com/weirproject/weir/baseline/sketch"
 	"github.com/weirproject/weir/stream/event"
@@ -158,19 +157,53 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 	if sum <= 0 && !o.Watches(sub) {
 		return // a good record opens no case
 	}
+	c, key := s.open(i, sub, sum, in)
+	if c == nil {
+		return
+	}
+	c.decay(in.Sec)
+	for m := mask; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros16(m)
+		d.parts[i].into(c, i)
+	}
+	if sub == Object && in.ObjectName == "account" {
+		s.company(c, in)
+	}
+	c.Last = in.Sec
+	score, kept := c.reflect()
+	if !kept {
+		s.cases.Delete(key)
+		return
+	}
+	c.Peak = max(c.Peak, score)
+	c.Sample(in.Event.ID)
+	if in.Event.Keys[event.KindAccount] != 0 {
+		c.Members++
+	}
+	if in.Teach && sub == Actor {
+		c.TaughtUntil, c.TaughtRate = in.Sec, max(c.TaughtRate, rate(in))
+	}
+	s.touched = append(s.touched, Touched{})
+	t := &s.touched[len(s.touched)-1]
+	t.Case, t.Facts, t.Raised = c, &s.facts[i], sum > 0
+	t.Allowed, t.Cap = s.allowed(i, c, score)
+}
+
+// open finds the case of a subject and its key, or begins one where what the event
+// says, sum in all, is worth it; nil where it is not.
+func (s *Set) open(i int, sub Subject, sum int32, in *feature.Input) (c *Case, key uint64) {
 	if s.ids[sub] == 0 {
 		s.ids[sub] = SubjectID(in, sub)
 	}
 	id := s.ids[sub]
-	key := CaseKey(sub, id, i)
-	c := s.cases.Use(key, in.Sec)
-	if c == nil {
+	key = CaseKey(sub, id, i)
+	if c = s.cases.Use(key, in.Sec); c == nil {
 		if sum <= 0 {
 			s.watch(sub, in, 1<<i, 0)
-			return
+			return nil, 0
 		}
 		if sub == Actor && sum < openAt && !in.Teach && in.Site.Headers != 0 {
-			return
+			return nil, 0
 		}
 		c, _ = s.cases.Get(key, in.Sec)
 		c.Head = Head{}
@@ -187,45 +220,28 @@ func (s *Set) fold(i int, sub Subject, in *feature.Input) {
 		c.NameLen = uint8(copy(c.Name[:], in.GroupName))
 	default:
 	}
-	c.decay(in.Sec)
-	for m := mask; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros16(m)
-		d.parts[i].into(c, i)
-	}
-	if sub == Object && in.ObjectName == "account" {
-		s.company(c, in)
-	}
-	c.Last = in.Sec
-	score := c.Score()
-	if score <= 0 {
-		// Reflection: a long good record gives no credit to burn.
+	return c, key
+}
+
+// ceiling bounds a score, in milli-nats: what is far above every bar must be able to
+// come down again.
+const ceiling = 40000
+
+// reflect keeps the score between zero and the ceiling and returns it. A long good
+// record gives no credit to burn: a case that nobody was told of is not kept.
+func (c *Case) reflect() (score int32, kept bool) {
+	score = c.Score()
+	switch {
+	case score <= 0:
 		c.Parts, c.Values, c.Expected = [MaxParts]int32{}, [MaxParts]int32{}, [MaxParts]int32{}
-		if c.Revision == 0 {
-			s.cases.Delete(key)
-			return
-		}
-		score = 0
-	}
-	const ceiling = 40000
-	if score > ceiling {
-		// What is far above every bar must be able to come down again.
+		return 0, c.Revision != 0
+	case score > ceiling:
 		for p := range c.Parts {
 			c.Parts[p] = int32(int64(c.Parts[p]) * ceiling / int64(score))
 		}
-		score = c.Score()
+		return c.Score(), true
 	}
-	c.Peak = max(c.Peak, score)
-	c.Sample(in.Event.ID)
-	if in.Event.Keys[event.KindAccount] != 0 {
-		c.Members++
-	}
-	if in.Teach && sub == Actor {
-		c.TaughtUntil, c.TaughtRate = in.Sec, max(c.TaughtRate, rate(in))
-	}
-	s.touched = append(s.touched, Touched{})
-	t := &s.touched[len(s.touched)-1]
-	t.Case, t.Facts, t.Raised = c, &s.facts[i], sum > 0
-	t.Allowed, t.Cap = s.allowed(i, c, score)
+	return score, true
 }
 
 // watch forgets and notes detectors that may have a case about the event's actor or
@@ -316,144 +332,6 @@ func rate(in *feature.Input) uint32 {
 func (c *Case) established(in *feature.Input) bool {
 	return c.TaughtUntil != 0 && c.TaughtUntil-min(c.TaughtUntil, c.First) > 6*3600 &&
 		in.Sec-c.TaughtUntil < 14*86400 && rate(in) <= 3*c.TaughtRate
-}
-
-// Trusted says that nothing about the event's actor is suspicious: the event may
-// teach, and may prove ownership to the resolver.
-func (s *Set) Trusted(in *feature.Input) bool {
-	if in.Conduct.Flagged != 0 || in.Refused {
-		return false
-	}
-	for i := range s.touched {
-		// What many share teaches less readily: three nats of doubt are enough.
-		limit := int32(BarRateLimit)
-		if s.touched[i].Case.Subject != Actor {
-			limit = barDoubt
-		}
-		if s.touched[i].Case.Score() >= limit {
-			return false
-		}
-	}
-	return true
-}
-
-// learn teaches the site's baselines from an event that is not suspicious; an
-// actor teaches at most 40 times per episode.
-func (s *Set) learn(in *feature.Input) {
-	page, role := in.Page.Page && in.Page.N < 60, in.Role != event.RoleNone && in.ByActor != nil
-	if !page && !role || !s.Trusted(in) {
-		return
-	}
-	if page && !crowded(in) {
-		p, u := &in.Page, &in.Site.Urns[event.RoleNone]
-		if p.New {
-			u[feature.PageMissing].Learn(p.Fresh, p.Lost, p.Missing)
-		}
-		in.Site.Reach[event.RoleNone].Learn(p.N)
-		if p.N > 0 {
-			u[feature.PageQuick].Learn(p.N-1, p.Fast, p.Quick)
-			u[feature.PageNew].Learn(p.N-1, p.Fresh-1, p.New)
-			u[feature.PageBare].Learn(p.N-1, p.Naked, p.Bare)
-			u[feature.PageSame].Learn(p.N-1, p.Again, p.Same)
-			u[feature.PageOrdered].Learn(p.N-1, p.Sorted, p.Ordered)
-			u[feature.PageSlow].Learn(p.N-1, p.Tardy, p.Slow)
-		}
-		u[feature.PageUnowned].Learn(0, 0, in.Unowned)
-	}
-	if !role {
-		return
-	}
-	st, u := &in.ActorStep, &in.Site.Urns[in.Role]
-	if st.N < 40 {
-		a := in.ByActor
-		u[feature.UrnChain].Learn(st.N, less(a.Chain, in.Chain), in.Chain)
-		u[feature.UrnEdge].Learn(st.N, less(a.Edge, in.Edge), in.Edge)
-		u[feature.UrnDirect].Learn(0, 0, in.Direct)
-		u[feature.UrnUnowned].Learn(0, 0, in.Unowned)
-		u[feature.UrnHold].Learn(st.N, less(a.Hold, in.Hold), in.Hold)
-		if st.Known {
-			u[feature.UrnFail].Learn(st.N, st.Fail, st.Failed)
-		}
-		if st.N > 0 {
-			u[feature.UrnSwitch].Learn(st.N-1, less(a.Switch, st.Switched), st.Switched)
-			u[feature.UrnMove].Learn(st.N-1, less(a.Move, st.Moved), st.Moved)
-			quick := st.Gap >= 0 && st.Gap < 2000
-			u[feature.UrnQuick].Learn(st.N-1, less(a.Quick, quick), quick)
-			if in.Secret != 0 && st.Switched {
-				u[feature.UrnReused].Learn(0, 0, reused(in))
-			}
-			if in.Secret != 0 && !st.Switched {
-				u[feature.UrnSecret].Learn(st.N-1, less(a.NewSecret, st.Changed), st.Changed)
-			}
-		}
-		if in.Resolution.Familiarity != actor.Unknown {
-			u[feature.UrnStrange].Learn(st.N, less(a.Strange, in.Strange), in.Strange)
-		}
-		if in.Resolution.Familiarity == actor.Familiar && st.Known {
-			in.Site.FamiliarFail[in.Role].Add(st.Failed)
-		}
-	}
-	if st.Tries < 60 {
-		in.Site.Reach[in.Role].Learn(st.Tries)
-	}
-	if in.ByTool != nil && in.ToolStep.NewSession {
-		n := sessionsBefore(in.ByTool)
-		in.Site.Unowned[in.Role][min(n, 7)].Add(s.obs.Unowned())
-	}
-	if in.ByGroup != nil && in.Novel && in.GroupStep.NewUser {
-		fashion := &in.Site.Fashion[in.Role]
-		n := usersBefore(in.ByGroup)
-		fashion[min(n, 15)].Seen()
-		if n > 0 {
-			fashion[min(n-1, 15)].Again()
-		}
-	}
-	if st := &in.ObjectStep; st.Visit {
-		in.Site.Newcomers[in.Role].Add(st.Stranger)
-		u[feature.UrnObjectFresh].Learn(st.Firsts, st.Fresh, st.Stranger)
-	}
-	if st := &in.GroupStep; st.Visit {
-		u[feature.UrnGroupFresh].Learn(st.Firsts, st.Fresh, st.Stranger)
-	}
-	if g := in.ByGroup; g != nil && in.GroupStep.Known && in.GroupStep.N < 40 {
-		in.Site.GroupFail[in.Role].Learn(in.GroupStep.N, in.GroupStep.Fail, in.GroupStep.Failed)
-	}
-	if o := in.ByObject; o != nil && in.ObjectStep.N < 40 {
-		st := &in.ObjectStep
-		if st.Known {
-			u[feature.UrnObjectFail].Learn(st.N, st.Fail, st.Failed)
-		}
-		if st.NewUser {
-			spread := &in.Site.Spread[in.Role]
-			n := usersBefore(o)
-			spread[min(n, 15)].Seen()
-			if n > 0 {
-				spread[min(n-1, 15)].Again()
-			}
-		}
-	}
-}
-
-// crowded says that the actor goes the way of a crowd that is there now.
-func crowded(in *feature.Input) bool {
-	for i := range in.Crowd {
-		if in.Crowd[i].Nats > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-func usersBefore(s *feature.Stats) int { return max(0, s.Users.Bits()-1) }
-
-func sessionsBefore(s *feature.Stats) int { return max(0, s.Sessions.Bits()-1) }
-
-// less is a count before the running event, where that was by one.
-func less(n uint16, by bool) uint16 {
-	if by && n > 0 {
-		return n - 1
-	}
-	return n
 }
 
 // Merge joins the cases of two actors that turned out to be one.
