@@ -18,7 +18,7 @@ type oat011 struct{}
 func (oat011) Facts() Facts {
 	return Facts{
 		Threat: "OAT-011", Name: "Scraping",
-		Parts:     []string{"new_documents", "bare_pages", "ordered_items", "quick_pages", "even_pace", "unowned_software", "crowd_of_addresses", "user_agents", "same_route"},
+		Parts:     []string{"new_documents", "bare_pages", "ordered_items", "quick_pages", "even_pace", "unowned_software", "crowd_of_addresses", "user_agents"},
 		Strongest: event.ActionBlock, Compares: "how this site's visitors read: revisits, sub-resources, order, pace",
 		Verb: "read one document after the other",
 	}
@@ -63,8 +63,6 @@ func (oat011) Observe(o *Observation) {
 	if in.Rotates && in.Naked {
 		o.Add(Actor, 7, 700, milli(c.Agents.Count()), 1000)
 	}
-	nats, want = o.Page(feature.PageSame, p.N-1, p.Again, p.Same, 9)
-	o.Add(Actor, 8, nats/2, milli(c.Same), pages*want)
 	nats, want = o.Page(feature.PageBare, p.N-1, p.Naked, p.Bare, 9)
 	o.Add(Actor, 1, nats, milli(c.Bare), pages*want)
 	nats, want = o.Page(feature.PageOrdered, p.N-1, p.Sorted, p.Ordered, 2)
