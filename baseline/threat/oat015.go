@@ -64,7 +64,7 @@ func (oat015) Observe(o *Observation) {
 func (oat015) Cap(o *Observation, s Subject) (event.Action, string) {
 	c := o.In.Conduct
 	enough := c.Level >= 20 && c.Assets*4 < c.Pages || c.Slow >= 5 && c.Slow*2 >= c.Pages
-	if s == Actor && o.tabs() && c.Slow*2 < c.Pages {
+	if s == Actor && o.tabs() && c.NewPaths*2 >= c.Pages && c.Slow*2 < c.Pages {
 		return event.ActionObserve, tabsAgain
 	}
 	act, why := webCap(o, s, enough, c.Level >= 60 || c.Slow >= 60, "a burst of fewer than 20 requests, or one with sub-resources")
