@@ -148,7 +148,7 @@ func (p *positions) write(file string, sync bool) error {
 }
 
 // overwrite writes b over a file of its length: a kill leaves a page whole, as it
-// was or as it is to be, and a new file and its renaming cost a hundred times as
+// was or as it is to be, and a new file and its renaming cost ten times as
 // much. done is false, and nothing was written, where there is no such file.
 func overwrite(file string, b []byte) (done bool, err error) {
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
