@@ -98,7 +98,7 @@ func run(args []string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := preface(f, *suite, *n); err != nil {
+		if err := preface(f, *suite, *split, *n, *bound); err != nil {
 			return errors.Join(err, f.Close())
 		}
 		out, done = f, f.Close
@@ -163,13 +163,13 @@ func files(out io.Writer, decisions, labels string) (err error) {
 }
 
 // preface says what the figures are and how to get them again.
-func preface(w io.Writer, suite string, size int) error {
+func preface(w io.Writer, suite, split string, size, bound int) error {
 	_, err := fmt.Fprintf(w, `# Scoreboard
 
 What the engine and the enforcer did with simulated traffic they were not tuned on: suite %q, seeds and populations of bench/traffic/scenario
 that no tuning run uses. Every figure is about two simulators; no labelled real traffic was available. Made by
 
-    cd bench && go run ./scoreboard/cmd/scoreboard -suite %s -people %d -peers -out ../docs/scoreboard.md
+    cd bench && go run ./scoreboard/cmd/scoreboard -suite %s -split %s -people %d -peers -bound %d -out ../docs/scoreboard.md
 
 An attempt counts as acted on when the request itself was refused, challenged, slowed or redirected on arrival, by verdicts given before it
 arrived. People are counted by session; normal, shifted and hostile populations are summed. Sections: quiet (five days after two of learning,
@@ -183,6 +183,6 @@ forum and wallet (each of its sites with attacks of four levels, on the fifth da
 sale, outage, release (five days without attacks), log (its first day as an access log without a map).
 Sections of access logs count by address too: a source is found once one of its requests was acted on, and a benign address is
 hit in the same way. Real tools in a real site's log are scored by TestRealTools in bench/scoreboard.
-`, suite, suite, size)
+`, suite, suite, split, size, bound)
 	return err
 }
